@@ -1,0 +1,1 @@
+"""What is remembered: requests, objects, jobs, facts, money, models."""

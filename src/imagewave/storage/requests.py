@@ -1,0 +1,127 @@
+"""A request: one paid generation, addressed by its content.
+
+Two requests with the same model, words, parameters, reference images and sample index are the
+same request, in whatever wave they are asked for: its id is the JSONL key, the cache key and the
+join key of all facts. Attempt, time and run are never part of it.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+
+class Kind(StrEnum):
+    """What a request is for."""
+
+    EXPAND = "expand"
+    DRAFT = "draft"
+    JUDGE = "judge"
+    FINAL = "final"
+
+    @property
+    def wants_image(self) -> bool:
+        """Whether the answer is an image; else it is text."""
+        return self in (Kind.DRAFT, Kind.FINAL)
+
+
+class Status(StrEnum):
+    """What came back for a request: exactly one of these."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    REFUSED = "refused"
+    FAILED = "failed"
+    MISSING = "missing"
+
+
+class FailureClass(StrEnum):
+    """Whose fault a result without an answer is, which decides what happens next."""
+
+    TRANSIENT = "transient"
+    BROKEN = "broken"
+    REFUSED = "refused"
+    INVALID = "invalid"
+
+
+def canonical_json(value: object) -> bytes:
+    """The one spelling of a JSON value that digests are taken of: sorted keys, no spaces."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(value: object) -> str:
+    """32 hex digits of the SHA-256 of a JSON value's canonical spelling."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One generation to be asked of a model.
+
+    `references` are SHA-256 digests of stored images, in the order in which they are shown to the
+    model; `reference_edge` is the longest edge in pixels that they are reduced to on sending
+    (None: sent as stored). `response_schema` is a JSON schema as canonical JSON text; with it, the
+    answer is JSON text. `seed` is a hint that providers may ignore; `sample` tells repeated asks
+    of one prompt apart.
+    """
+
+    kind: Kind
+    model: str
+    prompt: str
+    system: str = ""
+    references: tuple[str, ...] = ()
+    reference_edge: int | None = None
+    aspect_ratio: str | None = None
+    size: str | None = None
+    thinking: str | None = None
+    response_schema: str | None = None
+    temperature: float | None = None
+    sample: int = 0
+    seed: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The content address: 32 hex digits over everything but `kind`."""
+        content = self._fields()
+        del content["kind"]
+        return digest(content)
+
+    def to_json(self) -> bytes:
+        """One line of a job's `requests.jsonl`, without the newline."""
+        return canonical_json(self._fields())
+
+    @classmethod
+    def from_json(cls, line: bytes) -> "Request":
+        """Reads back what `to_json` wrote."""
+        fields: dict[str, Any] = orjson.loads(line)
+        fields["kind"] = Kind(fields["kind"])
+        fields["references"] = tuple(fields.get("references", ()))
+        return cls(**fields)
+
+    def _fields(self) -> dict[str, Any]:
+        # Fields left at None are not spelled out, so that a field added later with a default of
+        # None changes no existing id.
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["references"] = list(self.references)
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def job_id(requests: Iterable[Request], round: str) -> str:
+    """The id of the job that holds these requests: the same whoever computes it, and when.
+
+    `round` names the round and attempt; the requests must share one model.
+
+    Raises:
+        ValueError: no requests, or requests of several models.
+    """
+    ids, models = [], set()
+    for request in requests:
+        ids.append(request.id)
+        models.add(request.model)
+    if len(models) != 1:
+        raise ValueError(f"a job holds requests of exactly one model, not {sorted(models)}")
+    return digest({"requests": sorted(ids), "model": models.pop(), "round": round})

@@ -1,0 +1,143 @@
+"""The boundary between imagewave and whoever renders: five verbs that every lane speaks."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from imagewave.errors import ImagewaveError
+from imagewave.storage.catalog.prices import Usage
+from imagewave.storage.requests import FailureClass, Request, Status
+
+
+class JobState(StrEnum):
+    """Where a provider's job stands, whatever the provider calls it."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def done(self) -> bool:
+        """Whether the provider will do no more on it."""
+        return self not in (JobState.PENDING, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """One look at a provider's job; counts are None where the provider does not tell."""
+
+    name: str
+    state: JobState
+    message: str = ""
+    total: int | None = None
+    succeeded: int | None = None
+    failed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one result line says.
+
+    `key` is None where the line carries none that can be read. `image` holds the encoded picture's
+    bytes when `status` is `image`; `text` the answer when it is `text`. `usage` is None where the
+    provider reported none.
+    """
+
+    key: str | None
+    status: Status
+    failure: FailureClass | None = None
+    reason: str = ""
+    message: str = ""
+    image: bytes | memoryview | None = None
+    mime: str = ""
+    text: str | None = None
+    usage: Usage | None = None
+
+
+class Rejected(ImagewaveError):
+    """The provider said no to `create`, cleanly: nothing was accepted and nothing is billed."""
+
+    def __init__(
+        self, message: str, fix: str, failure: FailureClass, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, fix)
+        self.failure = failure
+        self.retry_after = retry_after
+
+
+class Unsure(ImagewaveError):
+    """`create` may or may not have been accepted; only `find` can tell."""
+
+
+class Unavailable(ImagewaveError):
+    """The provider could not be asked, after the retries that its failure class allows."""
+
+
+class ResultsGone(ImagewaveError):
+    """The job ended, but its results can no longer be fetched."""
+
+
+class Lane(Protocol):
+    """A way to get requests rendered; what it promises is tested once, for every lane."""
+
+    @property
+    def name(self) -> str:
+        """The lane's name in wave files and facts, such as `gemini-batch`."""
+        ...
+
+    @property
+    def max_requests(self) -> int:
+        """The most requests that one job may hold."""
+        ...
+
+    @property
+    def max_bytes(self) -> int:
+        """The most bytes that one job's input may have."""
+        ...
+
+    def prepare(
+        self,
+        requests: Iterable[Request],
+        read_image: Callable[[str], bytes],
+        display_name: str,
+    ) -> str:
+        """Hands the input over and returns a handle for `create`. Bills nothing; repeatable."""
+        ...
+
+    def create(self, handle: str, model: str, token: str) -> str:
+        """Asks once, never again by itself, for the job; returns the provider's name for it.
+
+        Raises:
+            Rejected: a clean no.
+            Unsure: any doubt whether it was accepted.
+        """
+        ...
+
+    def find(self, token: str) -> list[str]:
+        """The provider's names of all jobs that carry the token."""
+        ...
+
+    def poll(self, name: str) -> JobStatus:
+        """Looks at the job once."""
+        ...
+
+    def results(self, name: str, kinds: Callable[[str], bool]) -> Iterator[Outcome]:
+        """Streams the job's result lines in the provider's order, in bounded memory.
+
+        `kinds(key)` says whether that request wants an image (else text); unknown keys are
+        answered True.
+
+        Raises:
+            ResultsGone: there is nothing left to fetch.
+            Unavailable: the provider does not deliver for now; may be called again.
+        """
+        ...
+
+    def cancel(self, name: str) -> None:
+        """Asks the provider to stop the job; what it has already done may still be billed."""
+        ...
