@@ -1,0 +1,148 @@
+"""Files below a prefix of a bucket, or of any other remote place that fsspec knows."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from botocore.exceptions import BotoCoreError, NoCredentialsError
+from fsspec.exceptions import FSTimeoutError
+
+from imagewave.storage.files import Buffer, StoreError
+
+# Above about 16 at once, S3 clients on a small machine only get in each other's way for whole
+# images; facts are small and latency is all they cost.
+_AT_ONCE = 32
+
+_CONFLICT_TRIES = 5
+
+
+class RemoteFiles:
+    """Files below `url`, through fsspec.
+
+    Credentials, region and endpoint are those that the provider's own tools use; for S3:
+    `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, profiles.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._fs_of: tuple[int, Any] | None = None
+        protocol, _, root = url.partition("://")
+        self._is_s3 = protocol in ("s3", "s3a")
+        self._root = root
+
+    @property
+    def _fs(self) -> Any:
+        # A client opened before a fork holds the parent's sockets: each process opens its own.
+        if self._fs_of is None or self._fs_of[0] != os.getpid():
+            with self._explained(""):
+                options: dict[str, Any] = {"skip_instance_cache": True}
+                if self._is_s3:
+                    options["use_listings_cache"] = False
+                fs, _ = fsspec.url_to_fs(self._url, **options)
+            self._fs_of = (os.getpid(), fs)
+        return self._fs_of[1]
+
+    def read(self, path: str) -> bytes:
+        with self._explained(path):
+            return bytes(self._fs.cat_file(self._at(path)))
+
+    def read_many(self, paths: list[str]) -> dict[str, bytes]:
+        if not paths:
+            return {}
+        with self._explained(f"{len(paths)} files"):
+            # One path would be answered with its bytes instead of a dict.
+            found = self._fs.cat([self._at(path) for path in paths], batch_size=_AT_ONCE)
+        if isinstance(found, bytes):
+            return {paths[0]: found}
+        return {path: bytes(found[self._at(path)]) for path in paths}
+
+    def open_read(self, path: str) -> BinaryIO:
+        with self._explained(path):
+            return cast(BinaryIO, self._fs.open(self._at(path), "rb"))
+
+    def write(self, path: str, data: Buffer) -> None:
+        with self._explained(path):
+            self._fs.pipe_file(self._at(path), bytes(data))
+
+    def create(self, path: str, data: Buffer) -> bool:
+        writer = secrets.token_hex(8)
+        options = {"Metadata": {"writer": writer}} if self._is_s3 else {}
+        with self._explained(path):
+            for tried in range(1, _CONFLICT_TRIES + 1):
+                try:
+                    self._fs.pipe_file(self._at(path), bytes(data), mode="create", **options)
+                    return True
+                except FileExistsError:
+                    return self._is_s3 and self._written_by(path, writer)
+                except OSError as error:
+                    if "ConditionalRequestConflict" not in str(error) or tried == _CONFLICT_TRIES:
+                        raise
+                    # S3 saw another writer of the same key in flight; who won shows in a moment.
+                    time.sleep(0.05 * tried)
+        raise AssertionError("the last try returns or raises")
+
+    def _written_by(self, path: str, writer: str) -> bool:
+        # The client sends a put again when the answer to the first was lost; the first may have
+        # been heard, and then the object that is in the way is our own.
+        return bool(self._fs.metadata(self._at(path)).get("writer") == writer)
+
+    def exists(self, path: str) -> bool:
+        with self._explained(path):
+            return bool(self._fs.isfile(self._at(path)))
+
+    def list(self, prefix: str) -> list[str]:
+        start = len(self._root) + 1
+        with self._explained(prefix):
+            try:
+                return sorted(found[start:] for found in self._fs.find(self._at(prefix)))
+            except FileNotFoundError:
+                return []
+
+    def delete(self, path: str) -> None:
+        with self._explained(path):
+            try:
+                self._fs.rm_file(self._at(path))
+            except FileNotFoundError:
+                return
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        where = f"{self._url}/{path}".rstrip("/")
+        try:
+            yield
+        except FileExistsError:
+            raise
+        except FileNotFoundError as error:
+            if "bucket" not in str(error).lower():
+                raise
+            raise StoreError(
+                f"{where}: there is no such bucket.",
+                "Create it, or correct the store's URL.",
+            ) from error
+        except NoCredentialsError as error:
+            raise StoreError(
+                f"{where}: no credentials were found.",
+                "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+            ) from error
+        except PermissionError as error:
+            raise StoreError(
+                f"{where}: access denied ({error}).",
+                "Check the credentials, and that they may get, put, list and delete there.",
+            ) from error
+        except (OSError, BotoCoreError, FSTimeoutError) as error:
+            raise StoreError(
+                f"{where}: {error}.",
+                "Check the URL, the network and, for S3, AWS_ENDPOINT_URL and AWS_REGION.",
+            ) from error
+        except (ImportError, ValueError) as error:
+            raise StoreError(
+                f"{where}: {error}",
+                "Stores are folders, or URLs such as s3://bucket/prefix.",
+            ) from error

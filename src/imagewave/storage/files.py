@@ -1,0 +1,188 @@
+"""Files below a folder of this machine, written so that a crash leaves each one whole or absent."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from imagewave.errors import ImagewaveError
+
+# macOS has no fdatasync; its fsync is the nearest thing.
+_sync = getattr(os, "fdatasync", os.fsync)
+
+Buffer = bytes | bytearray | memoryview
+
+_UNFINISHED = ".tmp-"
+
+_FIXES = {
+    errno.ENOSPC: "Free some space there, or name another store with --store.",
+    errno.EDQUOT: "Free some of your quota there, or name another store with --store.",
+    errno.EACCES: "Make it writable for this user, or name another store with --store.",
+    errno.EPERM: "Make it writable for this user, or name another store with --store.",
+    errno.EROFS: "It is on a read-only disk; name another store with --store.",
+    errno.ENOTDIR: "A file stands where a folder is needed; name another store with --store.",
+    errno.ENAMETOOLONG: "Use shorter names in the wave file, or a store with a shorter path.",
+}
+
+
+class StoreError(ImagewaveError):
+    """The store could not be used as asked; what it held before, it still holds."""
+
+
+class Files(Protocol):
+    """What a store needs of the place its files are in; paths are relative and checked."""
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes; FileNotFoundError if there is none."""
+        ...
+
+    def read_many(self, paths: list[str]) -> dict[str, bytes]:
+        """The bytes of several files, fetched at once; FileNotFoundError if one is not there."""
+        ...
+
+    def open_read(self, path: str) -> BinaryIO:
+        """The file, open at its start; FileNotFoundError if there is none."""
+        ...
+
+    def write(self, path: str, data: Buffer) -> None:
+        """Puts the file there, whole, whatever was there before."""
+        ...
+
+    def create(self, path: str, data: Buffer) -> bool:
+        """Puts the file there if nothing is; True for the one caller whose bytes those are."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file."""
+        ...
+
+    def list(self, prefix: str) -> list[str]:
+        """All files below a folder, sorted; none if there is no such folder."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Removes the file, if there is one."""
+        ...
+
+
+class LocalFiles:
+    """Files below `root`, durable when the call returns.
+
+    A file appears under its name only when its bytes are on the disk: it is written and synced
+    under a temporary name in the same folder, then linked (or renamed), then the folder is synced.
+    What a crash leaves behind has a temporary name, which `list` does not show.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, path: str) -> bytes:
+        with self._explained(path):
+            return (self.root / path).read_bytes()
+
+    def read_many(self, paths: list[str]) -> dict[str, bytes]:
+        return {path: self.read(path) for path in paths}
+
+    def open_read(self, path: str) -> BinaryIO:
+        with self._explained(path):
+            return (self.root / path).open("rb")
+
+    def write(self, path: str, data: Buffer) -> None:
+        target = self.root / path
+        with self._explained(path):
+            temporary = _write_beside(target, data)
+            try:
+                os.replace(temporary, target)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            _sync_folder(target.parent)
+
+    def create(self, path: str, data: Buffer) -> bool:
+        target = self.root / path
+        with self._explained(path):
+            if target.exists():
+                return False
+            temporary = _write_beside(target, data)
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_folder(target.parent)
+        return True
+
+    def exists(self, path: str) -> bool:
+        with self._explained(path):
+            return (self.root / path).is_file()
+
+    def list(self, prefix: str) -> list[str]:
+        found: list[str] = []
+        with self._explained(prefix):
+            for folder, _, names in os.walk(self.root / prefix, onerror=_unless_missing):
+                below = Path(folder).relative_to(self.root)
+                found.extend(
+                    (below / name).as_posix() for name in names if not name.startswith(_UNFINISHED)
+                )
+        return sorted(found)
+
+    def delete(self, path: str) -> None:
+        with self._explained(path):
+            (self.root / path).unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{self.root / path}: {error.strerror or error}.",
+                _FIXES.get(error.errno or 0, "Name another store with --store."),
+            ) from error
+
+
+def _write_beside(target: Path, data: Buffer) -> Path:
+    """Writes and syncs the bytes under a temporary name in the target's folder."""
+    temporary = target.with_name(_UNFINISHED + secrets.token_hex(8))
+    try:
+        stream = temporary.open("xb")
+    except FileNotFoundError:
+        make_folder(target.parent)
+        stream = temporary.open("xb")
+    try:
+        with stream:
+            stream.write(data)
+            stream.flush()
+            _sync(stream.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder and those above it, durably."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
