@@ -61,7 +61,7 @@ class Store:
             if root is not None:
                 _make_root(root)
             store._probe()
-            marker = {"format": FORMAT}
+            marker = {"format": FORMAT, "id": secrets.token_hex(16)}
             store.put_if_absent(_MARKER, json.dumps(marker).encode())
         if marker.get("format") != FORMAT:
             raise StoreError(
@@ -121,6 +121,11 @@ class Store:
     def url_of(self, path: str) -> str:
         """The file's full path or URL, for people to read and other tools to open."""
         return f"{self.url.rstrip('/')}/{_checked(path)}"
+
+    @property
+    def id(self) -> str:
+        """32 hex digits that no other store has, be it made at the same URL later."""
+        return str(json.loads(self.read(_MARKER))["id"])
 
     @property
     def realm(self) -> str | None:

@@ -1,0 +1,118 @@
+"""Facts: rows in immutable Parquet parts, appended by any number of writers without a lock.
+
+A part's name is given by what it holds, so that a repeated piece of work writes the same part
+again, which changes nothing.
+"""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagewave.storage import parts
+from imagewave.storage.store import Store
+from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT
+
+_TYPES = {
+    "text": pa.string(),
+    "bool": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "double": pa.float64(),
+    "usd": pa.decimal128(18, 9),
+    "time": pa.timestamp("us"),
+}
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+_USD_STEP = Decimal("1e-9")
+
+
+@functools.cache
+def schema(table: str) -> pa.Schema:
+    """The Arrow schema of a table's parts; key columns are never null."""
+    return pa.schema(
+        pa.field(name, _TYPES[kind], nullable=name not in KEYS[table])
+        for name, kind in COLUMNS[table].items()
+    )
+
+
+def append(store: Store, table: str, part: str, rows: Sequence[Mapping[str, object]]) -> bool:
+    """Writes the rows as one part, durably; a part of that name that is there already stays.
+
+    Each row has exactly the table's columns but `recorded_at`, which becomes now. Money is rounded
+    half-even to 9 digits after the point. No rows make an empty part, which still says that the
+    work it is named for is done.
+
+    Returns:
+        True if this call wrote the part.
+
+    Raises:
+        ValueError: a part name that is no file name; columns missing, unknown, null in the key or
+            of another type than the table's. Nothing is written.
+        TypeError: money that is not a Decimal.
+        StoreError: the store refused.
+    """
+    if not _PART.fullmatch(part) or part.startswith(parts.MERGED):
+        raise ValueError(f"{part!r} cannot name a part of {table}")
+    data = _encode(table, rows)
+    if part in parts.replaced(store, table):
+        return False
+    return store.put_if_absent(parts.path(table, part), data)
+
+
+def has(store: Store, table: str, part: str) -> bool:
+    """Whether the part was ever written, be it merged into another since."""
+    return part in parts.replaced(store, table) or store.exists(parts.path(table, part))
+
+
+def read(store: Store, table: str, part: str) -> list[dict[str, Any]] | None:
+    """The rows of one part, as they were appended; None if it was never written."""
+    try:
+        data = store.read(parts.path(table, part))
+    except FileNotFoundError:
+        return None
+    return pq.read_table(pa.BufferReader(data)).to_pylist()
+
+
+def _encode(table: str, rows: Sequence[Mapping[str, object]]) -> bytes:
+    wanted = schema(table)
+    expected = set(wanted.names) - {RECORDED_AT}
+    money = [name for name, kind in COLUMNS[table].items() if kind == "usd"]
+    now = datetime.now(UTC).replace(tzinfo=None)
+    filled = []
+    for number, row in enumerate(rows):
+        if row.keys() != expected:
+            raise ValueError(
+                f"row {number} of {table}: missing columns {sorted(expected - row.keys())}, "
+                f"unknown columns {sorted(row.keys() - expected)}"
+            )
+        for name in KEYS[table]:
+            if row[name] is None:
+                raise ValueError(f"row {number} of {table}: {name} is part of its key and is null")
+        filled.append({**row, **{name: _usd(row[name]) for name in money}, RECORDED_AT: now})
+    try:
+        batch = pa.Table.from_pylist(filled, schema=wanted)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"rows of {table}: {error}") from error
+    return write_parquet(batch)
+
+
+def write_parquet(rows: pa.Table) -> bytes:
+    """The rows as one Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _usd(value: object) -> Decimal | None:
+    if value is None:
+        return None
+    if not isinstance(value, Decimal):
+        raise TypeError(f"money is Decimal, not {type(value).__name__} ({value!r})")
+    return value.quantize(_USD_STEP, rounding=ROUND_HALF_EVEN)
