@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.books import (
@@ -84,6 +85,19 @@ class BudgetExceeded(ImagewaveError):
         self.spent = spent
         self.held = held
         self.wanted = wanted
+        self.note = note
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Task runners pickle exceptions, and the default passes the message as the budget's name.
+        again = partial(
+            BudgetExceeded,
+            limit=self.limit,
+            spent=self.spent,
+            held=self.held,
+            wanted=self.wanted,
+            note=self.note,
+        )
+        return again, (self.budget,)
 
 
 class Ledger:
