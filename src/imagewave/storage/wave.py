@@ -1,0 +1,204 @@
+"""A wave: one run of one file of briefs. Each table of a wave file is a class, with its defaults.
+
+`imagewave.storage.wavefile` reads and checks the files.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from imagewave.storage.briefs import Brief
+from imagewave.storage.requests import digest
+
+Usd = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+EXPAND_RUBRIC = (
+    "Write prompts for an image model from the brief. Keep every fact of the brief; add subject, "
+    "setting, light, composition and style that suit its use. One prompt is one paragraph of 30 to "
+    "80 words, without the names of artists, brands or models. Make the prompts differ clearly."
+)
+
+JUDGE_RUBRIC = (
+    "Score the picture as a strict art director would. brief_fit: does it show what the brief asks "
+    "for, completely and with nothing that contradicts it? composition: is it balanced, with a "
+    "clear subject and room to breathe? defects: 1 for a flawless picture, 0 for broken anatomy, "
+    "garbled text, artefacts or watermarks. legibility: can every word that was asked for be read?"
+)
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(_Table):
+    """[budget]: USD that this wave, or the whole store per hour, day and month, may spend."""
+
+    wave_usd: Usd | None = None
+    hour_usd: Usd | None = None
+    day_usd: Usd | None = None
+    month_usd: Usd | None = None
+
+
+class Wait(_Table):
+    """[wait]: after which time a job raises an alarm, and how often it is looked at.
+
+    `poll_seconds` are the shortest and the longest pause between two looks.
+    """
+
+    age_limit_hours: float = Field(default=48, gt=0, le=24 * 60)
+    poll_seconds: tuple[
+        Annotated[float, Field(gt=0, le=86_400)],
+        Annotated[float, Field(gt=0, le=86_400)],
+    ] = (2.0, 60.0)
+
+
+class Defaults(_Table):
+    """[defaults]: what a brief that does not say otherwise asks for."""
+
+    want: StrictInt = Field(default=1, ge=1, le=1000)
+    aspect_ratio: str = "1:1"
+
+
+class Expand(_Table):
+    """[expand]: how a brief becomes prompts.
+
+    `none` takes its text as it stands; `template` fills `templates` with `{text}`, the brief's
+    variables and each of the `alternatives`; `model` has a text model write them by `rubric`.
+    `count` is the number of prompts per brief, in template mode the most of them. Left out,
+    `mode` is `template` if there are templates.
+    """
+
+    mode: Literal["none", "template", "model"] = "none"
+    templates: tuple[str, ...] = ()
+    alternatives: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
+    model: str = "gemini-3.5-flash-lite"
+    count: StrictInt = Field(default=2, ge=1, le=50)
+    rubric: str = EXPAND_RUBRIC
+
+
+class Draft(_Table):
+    """[draft]: the cheap pictures that the best are chosen from.
+
+    `max_oversample` caps the drafts of a brief at that multiple of its `want`, `max_rounds` the
+    rounds; `confidence` is the probability with which a round is to bring enough; `probe` is the
+    number of drafts per brief in a first round that has no history to go by. `size` and
+    `thinking` left out: the model's default size, and its least thinking.
+    """
+
+    model: str = "gemini-3.1-flash-lite-image"
+    size: str | None = None
+    thinking: str | None = None
+    max_oversample: float = Field(default=4, ge=1, le=100)
+    max_rounds: StrictInt = Field(default=3, ge=1, le=20)
+    confidence: float = Field(default=0.9, gt=0, lt=1)
+    probe: StrictInt = Field(default=2, ge=1, le=100)
+
+
+class Screen(_Table):
+    """[screen]: thresholds of the mechanical checks.
+
+    Brightness, contrast, border and cast are shares (0 to 1) of the full range or of the edge;
+    `aspect_tolerance` is relative; `min_blur` a Laplacian variance; `min_entropy` in bits;
+    `duplicate_distance` a Hamming distance of 64-bit hashes.
+    """
+
+    aspect_tolerance: Share = 0.03
+    min_brightness: Share = 0.08
+    max_brightness: Share = 0.92
+    min_contrast: Share = 0.04
+    min_blur: float = Field(default=20.0, ge=0)
+    min_entropy: float = Field(default=4.0, ge=0, le=8)
+    max_border: Share = 0.12
+    max_cast: Share = 0.5
+    duplicate_distance: StrictInt = Field(default=6, ge=0, le=32)
+    max_pixels: StrictInt = Field(default=50_000_000, ge=1)
+
+
+class Judge(_Table):
+    """[judge]: the vision model that scores what passed the screens, from 0 to 1.
+
+    A picture passes with at least `min_score` in all and `min_brief_fit` for what it shows. It is
+    sent with its longest edge reduced to `max_edge` pixels. `brand_rules` are sentences that the
+    judge holds every picture to.
+    """
+
+    enabled: StrictBool = True
+    model: str = "gemini-3.5-flash-lite"
+    rubric: str = JUDGE_RUBRIC
+    min_score: Share = 0.6
+    min_brief_fit: Share = 0.5
+    max_edge: StrictInt = Field(default=512, ge=128, le=4096)
+    brand_rules: tuple[str, ...] = ()
+
+
+class Final(_Table):
+    """[final]: the pictures that are delivered.
+
+    `carry` says how the accepted draft's intent reaches the final: `reference` sends the draft as
+    a reference image, `seed` its seed (for self-hosted models), `accept` takes the draft itself.
+    """
+
+    model: str = "gemini-nano-banana-2.1"
+    size: str | None = None
+    thinking: str | None = None
+    carry: Literal["reference", "seed", "accept"] = "reference"
+    judge: StrictBool = True
+
+
+class Deliver(_Table):
+    """[deliver]: the format of the delivered files; `keep` leaves the provider's bytes alone."""
+
+    format: Literal["keep", "jpeg", "png", "webp"] = "keep"
+    quality: StrictInt = Field(default=90, ge=1, le=100)
+
+
+class Wave(BaseModel):
+    """One run of one file of briefs, complete and checked: models are ids, sizes are filled in.
+
+    `file` is where it was read from; `warnings` are what a user should know before spending.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    use_case: str = ""
+    lane: str = "gemini-batch"
+    cache: Literal["reuse", "refresh"] = "reuse"
+    budget: Budget = Budget()
+    wait: Wait = Wait()
+    expand: Expand = Expand()
+    draft: Draft = Draft()
+    screen: Screen = Screen()
+    judge: Judge = Judge()
+    final: Final = Final()
+    deliver: Deliver = Deliver()
+    briefs: tuple[Brief, ...]
+    file: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def revision(self) -> str:
+        """8 hex digits of what the wave asks for; budget, waiting, lane and cache do not count."""
+        content = self.model_dump(
+            mode="json",
+            exclude={"budget", "wait", "lane", "cache", "file", "warnings"},
+        )
+        return digest(content)[:8]
+
+    def brief(self, id: str) -> Brief:
+        """The brief with this id; KeyError if there is none."""
+        return self._by_id[id]
+
+    def spec(self) -> dict[str, Any]:
+        """All but the briefs, as JSON values: what the facts remember of the wave file."""
+        return self.model_dump(mode="json", exclude={"briefs", "warnings"})
+
+    @cached_property
+    def _by_id(self) -> dict[str, Brief]:
+        return {brief.id: brief for brief in self.briefs}

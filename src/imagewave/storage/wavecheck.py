@@ -1,0 +1,319 @@
+"""Checks a wave against the catalog and against itself: models, sizes, ratios, ids, templates."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from string import Formatter
+
+from imagewave.storage import catalog
+from imagewave.storage.briefs import Brief, id_problem, slug
+from imagewave.storage.toml_lines import KeyPath
+from imagewave.storage.wave import Draft, Expand, Final, Judge
+
+LANES = ("gemini-batch",)
+"""The lanes that a wave may name."""
+
+BUILT_IN_FIELDS = ("text", "id", "use_case", "aspect_ratio", "expected_text")
+"""What a template may name for every brief, besides its variables and the alternatives."""
+
+MAX_TEXT = 20_000
+"""Characters of a brief's text; more is taken for a mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What is wrong with the key at `path`; within a brief if `brief` is its index."""
+
+    path: KeyPath
+    message: str
+    fix: str = ""
+    brief: int | None = None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A fix that names the known spelling most like `name`, else all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known are {', '.join(names)}."
+
+
+def template_fields(template: str) -> list[str]:
+    """The names in braces of a template, in order.
+
+    Raises:
+        ValueError: a lone brace, or a field that is more than a name: `{a.b}`, `{a[0]}`, `{a:>9}`.
+    """
+    names = []
+    for _, name, spec, conversion in Formatter().parse(template):
+        if name is None:
+            continue
+        if spec or conversion or not re.fullmatch(r"\w+", name):
+            extras = (f"!{conversion}" if conversion else "") + (
+                f":{spec}" if spec else ""
+            )
+            raise ValueError(f"{{{name}{extras}}} is not a plain name in braces")
+        names.append(name)
+    return names
+
+
+def head_faults(name: str, lane: str) -> Iterator[Fault]:
+    """What is wrong with a wave's name and lane."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        shown = name if len(name) <= 40 else name[:40] + "…"
+        better = slug(name)
+        yield Fault(
+            path=("wave", "name"),
+            message=f"{shown!r} cannot be the name of a wave.",
+            fix="Use up to 64 lower-case letters, digits, '-' and '_'"
+            + (f", such as {better!r}." if better else "."),
+        )
+    if lane not in LANES:
+        yield Fault(
+            path=("wave", "lane"),
+            message=f"there is no lane {lane!r}.",
+            fix=nearest(lane, LANES),
+        )
+
+
+def brief_faults(briefs: Sequence[Brief]) -> Iterator[Fault]:
+    """What is wrong with the briefs' ids and words."""
+    first: dict[str, int] = {}
+    for index, brief in enumerate(briefs):
+        problem = id_problem(brief.id)
+        if problem:
+            yield Fault(path=("id",), message=problem[0], fix=problem[1], brief=index)
+        elif brief.id in first:
+            yield Fault(
+                path=("id",),
+                message=f"the id {brief.id!r} is also that of brief {first[brief.id] + 1}.",
+                fix="Give each brief an id of its own.",
+                brief=index,
+            )
+        first.setdefault(brief.id, index)
+        for key in ("text", "expected_text"):
+            words = getattr(brief, key)
+            if key == "text" and not words.strip():
+                yield Fault(path=(key,), message="the text is empty.", brief=index)
+            elif len(words) > MAX_TEXT:
+                yield Fault(
+                    path=(key,),
+                    message=f"it has {len(words)} characters, and {MAX_TEXT} are allowed.",
+                    brief=index,
+                )
+            elif re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", words):
+                yield Fault(
+                    path=(key,), message="it has control characters.", brief=index
+                )
+
+
+class ModelCheck:
+    """Turns the models, sizes and thinking levels that a wave names into those that it gets.
+
+    Gathers `faults` and `warnings`; the tables it returns are complete where there is no fault.
+    """
+
+    def __init__(self, lane: str, today: date | None) -> None:
+        self.lane = lane
+        self.today = today
+        self.faults: list[Fault] = []
+        self.warnings: list[str] = []
+        self.image_models: list[catalog.Model] = []
+
+    def expand(self, table: Expand) -> Expand:
+        if table.mode != "model":
+            return table
+        model = self._model(("expand", "model"), table.model, "text")
+        return table.model_copy(update={"model": model.id}) if model else table
+
+    def judge(self, table: Judge) -> Judge:
+        if not table.enabled:
+            return table
+        model = self._model(("judge", "model"), table.model, "text")
+        return table.model_copy(update={"model": model.id}) if model else table
+
+    def draft(self, table: Draft) -> Draft:
+        model = self._model(("draft", "model"), table.model, "image")
+        if model is None:
+            return table
+        self.image_models.append(model)
+        least = "minimal" if "minimal" in model.thinking else None
+        return table.model_copy(
+            update={
+                "model": model.id,
+                "size": self._size("draft", table.size, model),
+                "thinking": self._thinking("draft", table.thinking, model) or least,
+            }
+        )
+
+    def final(self, table: Final) -> Final:
+        if table.carry == "accept":
+            return table
+        model = self._model(("final", "model"), table.model, "image")
+        if model is None:
+            return table
+        self.image_models.append(model)
+        if table.carry == "reference" and model.reference_limit < 1:
+            self.faults.append(
+                Fault(
+                    path=("final", "carry"),
+                    message=f"the model {model.id!r} takes no reference images.",
+                    fix='Use carry = "seed", carry = "accept", or another model.',
+                )
+            )
+        if table.carry == "seed" and model.provider != "self":
+            self.warnings.append(
+                f"The seeds of {model.id!r} are hints that do not reproduce a draft: "
+                'carry = "reference" keeps its intent.'
+            )
+        return table.model_copy(
+            update={
+                "model": model.id,
+                "size": self._size("final", table.size, model),
+                "thinking": self._thinking("final", table.thinking, model),
+            }
+        )
+
+    def ratio_fault(self, ratio: str, path: KeyPath, brief: int | None = None) -> None:
+        """Notes a fault if one of the wave's image models does not draw this aspect ratio."""
+        for model in self.image_models:
+            if ratio in model.ratios:
+                continue
+            common = [
+                r
+                for r in model.ratios
+                if all(r in other.ratios for other in self.image_models)
+            ]
+            self.faults.append(
+                Fault(
+                    path=path,
+                    message=f"{model.id!r} does not draw the aspect ratio {ratio[:40]!r}.",
+                    fix=f"Choose one of {', '.join(common)}.",
+                    brief=brief,
+                )
+            )
+            return
+
+    def _model(self, path: KeyPath, name: str, kind: str) -> catalog.Model | None:
+        try:
+            model = catalog.find_model(name)
+            warning = catalog.require_alive(model, self.today)
+        except (catalog.UnknownModel, catalog.RetiredModel) as error:
+            self.faults.append(Fault(path=path, message=error.message, fix=error.fix))
+            return None
+        if warning and warning not in self.warnings:
+            self.warnings.append(warning)
+        if model.kind != kind:
+            self._refuse(
+                path, f"{model.id!r} is a model for {model.kind}s, not {kind}s.", kind
+            )
+            return None
+        if self.lane in LANES and self.lane not in model.lanes:
+            self._refuse(
+                path, f"{model.id!r} cannot be reached by {self.lane!r}.", kind
+            )
+            return None
+        return model
+
+    def _refuse(self, path: KeyPath, message: str, kind: str) -> None:
+        others = [
+            m.id
+            for m in catalog.models()
+            if m.kind == kind and self.lane in m.lanes and m.alive(self.today)
+        ]
+        fix = f"Choose one of {', '.join(others)}." if others else ""
+        self.faults.append(Fault(path=path, message=message, fix=fix))
+
+    def _size(self, table: str, size: str | None, model: catalog.Model) -> str | None:
+        if size is None:
+            return model.default_size
+        if size.upper() in model.sizes:
+            return size.upper()
+        self._choose((table, "size"), size, "size", model.sizes, model)
+        return None
+
+    def _thinking(
+        self, table: str, level: str | None, model: catalog.Model
+    ) -> str | None:
+        if level is not None and level not in model.thinking:
+            self._choose(
+                (table, "thinking"), level, "thinking level", model.thinking, model
+            )
+        return level
+
+    def _choose(
+        self,
+        path: KeyPath,
+        given: str,
+        what: str,
+        allowed: Collection[str],
+        model: catalog.Model,
+    ) -> None:
+        fix = (
+            f"Choose one of {', '.join(allowed)}."
+            if allowed
+            else f"Leave {path[-1]} out."
+        )
+        self.faults.append(
+            Fault(
+                path=path,
+                message=f"{model.id!r} has no {what} {given[:40]!r}.",
+                fix=fix,
+            )
+        )
+
+
+def template_faults(expand: Expand, briefs: Sequence[Brief]) -> Iterator[Fault]:
+    """What is wrong with the templates and their alternatives."""
+    if expand.mode == "template" and not expand.templates:
+        yield Fault(
+            path=("expand", "templates"),
+            message="there are no templates.",
+            fix='Add templates = ["{text}, …"], or choose mode = "none".',
+        )
+    for name in expand.alternatives:
+        if name in BUILT_IN_FIELDS:
+            yield Fault(
+                path=("expand", "alternatives", name),
+                message=f"{{{name}}} already stands for the brief's own {name}.",
+                fix="Give the alternatives another name.",
+            )
+    for template in expand.templates:
+        try:
+            fields = template_fields(template)
+        except ValueError as error:
+            yield Fault(
+                path=("expand", "templates"),
+                message=f"in {template[:60]!r}: {error}.",
+                fix="Write {name} for a variable, and {{ or }} for a brace.",
+            )
+            continue
+        for field in dict.fromkeys(fields):
+            if field in BUILT_IN_FIELDS or field in expand.alternatives:
+                continue
+            without = [brief for brief in briefs if field not in brief.variables]
+            if without:
+                yield _unknown_field(field, without, briefs, expand)
+
+
+def _unknown_field(
+    field: str, without: Sequence[Brief], briefs: Sequence[Brief], expand: Expand
+) -> Fault:
+    known = dict.fromkeys((*BUILT_IN_FIELDS, *expand.alternatives))
+    for brief in briefs:
+        known |= dict.fromkeys(brief.variables)
+    if len(without) == len(briefs):
+        return Fault(
+            path=("expand", "templates"),
+            message=f"there is no variable {{{field}}}.",
+            fix=nearest(field, known),
+        )
+    others = f" and {len(without) - 1} more" if len(without) > 1 else ""
+    return Fault(
+        path=("expand", "templates"),
+        message=f"the brief {without[0].id[:64]!r}{others} has no variable {{{field}}}.",
+        fix="Give every brief a value for it.",
+    )
