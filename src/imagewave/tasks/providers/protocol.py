@@ -63,7 +63,11 @@ class Rejected(ImagewaveError):
     """The provider said no to `create`, cleanly: nothing was accepted and nothing is billed."""
 
     def __init__(
-        self, message: str, fix: str, failure: FailureClass, retry_after: float | None = None
+        self,
+        message: str,
+        fix: str,
+        failure: FailureClass,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, fix)
         self.failure = failure
@@ -126,10 +130,12 @@ class Lane(Protocol):
         """Looks at the job once."""
         ...
 
-    def results(self, name: str, kinds: Callable[[str], bool]) -> Iterator[Outcome]:
+    def results(
+        self, name: str, wants_image: Callable[[str], bool]
+    ) -> Iterator[Outcome]:
         """Streams the job's result lines in the provider's order, in bounded memory.
 
-        `kinds(key)` says whether that request wants an image (else text); unknown keys are
+        `wants_image(key)` says whether that request wants an image (else text); unknown keys are
         answered True.
 
         Raises:

@@ -1,0 +1,373 @@
+"""The lane `gemini-batch`: Gemini's Batch API in file mode, through Google's own client.
+
+Two things go past the client, by plain HTTP with the same key and address, because it drops them:
+the counts and the error of a job (`poll`), and the results, which it can neither resume nor receive
+at the machine's speed.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from google import genai
+from google.genai.errors import APIError
+from google.genai.types import (
+    BatchJob,
+    CreateBatchJobConfig,
+    HttpOptions,
+    UploadFileConfig,
+)
+from requests import PreparedRequest, Response, Session
+
+from imagewave.errors import ImagewaveError
+from imagewave.storage.requests import FailureClass, Request
+from imagewave.tasks.failures import patience
+from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of
+from imagewave.tasks.providers.gemini_faults import Fault, read_fault, wait_for
+from imagewave.tasks.providers.gemini_wire import read_line, request_line
+from imagewave.tasks.providers.jsonl import split_lines
+from imagewave.tasks.providers.protocol import (
+    JobState,
+    JobStatus,
+    Outcome,
+    Rejected,
+    ResultsGone,
+    Unavailable,
+    Unsure,
+)
+from imagewave.tasks.providers.references import reduced
+
+T = TypeVar("T")
+
+KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+"""Environment variables that may hold the key, in the order in which they are looked at."""
+
+BASE_URL_VARIABLE = "GOOGLE_GEMINI_BASE_URL"
+BASE_URL = "https://generativelanguage.googleapis.com"
+API_VERSION = "v1beta"
+"""The version under which Google documents batches and image settings."""
+
+CREATE_TIMEOUT_MS = 30_000
+"""Longest silence in `create`. A claimer whose call has lasted longer than its lease may find its
+job created a second time, so this stays well below every lease."""
+
+TIMEOUT_MS = 60_000
+"""Longest silence in any other call."""
+
+PAGE_SIZE = 100
+
+# What a call through Google's client raises when it got no answer, or one that makes no sense.
+_NO_ANSWER = (httpx2.HTTPError, *DROPS, ValueError, KeyError)
+
+_STATES: Mapping[str, JobState] = {
+    "PENDING": JobState.PENDING,
+    "QUEUED": JobState.PENDING,
+    "UNSPECIFIED": JobState.PENDING,
+    "RUNNING": JobState.RUNNING,
+    "UPDATING": JobState.RUNNING,
+    "PAUSED": JobState.RUNNING,
+    "CANCELLING": JobState.RUNNING,
+    "SUCCEEDED": JobState.SUCCEEDED,
+    "PARTIALLY_SUCCEEDED": JobState.PARTIAL,
+    "FAILED": JobState.FAILED,
+    "CANCELLED": JobState.CANCELLED,
+    "EXPIRED": JobState.EXPIRED,
+}
+"""Google's states without their prefix, which is BATCH_STATE_ or JOB_STATE_."""
+
+
+class NoKey(ImagewaveError):
+    """No API key is set."""
+
+
+class GeminiBatchLane:
+    """Batches at the Gemini API, or at whatever speaks its language at `base_url`.
+
+    The key is in no repr, message or log: where the service quotes it, it is blotted out.
+    """
+
+    name = "gemini-batch"
+    max_requests = 5_000
+    """Google sets no limit. So many results, at up to 1.5 MB a picture, fill less than half of
+    the 20 GB that a project may store."""
+    max_bytes = 2_000_000_000
+
+    def __init__(self, api_key: str, base_url: str | None = None) -> None:
+        self._key = api_key
+        self._root = f"{(base_url or BASE_URL).rstrip('/')}/{API_VERSION}"
+        # The client would pick its HTTP library by what is installed; what it raises depends on it.
+        self._client = genai.Client(
+            vertexai=False,
+            api_key=api_key,
+            http_options=HttpOptions(
+                base_url=base_url or BASE_URL,
+                api_version=API_VERSION,
+                timeout=TIMEOUT_MS,
+                httpx_client=httpx2.Client(follow_redirects=True),
+            ),
+        )
+        self._session = _Session(api_key)
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ
+    ) -> "GeminiBatchLane":
+        """The lane for the key and address in the environment.
+
+        Raises:
+            NoKey: neither variable is set.
+        """
+        for variable in KEY_VARIABLES:
+            if key := environ.get(variable, "").strip():
+                return cls(key, environ.get(BASE_URL_VARIABLE) or None)
+        raise NoKey(
+            "There is no key for the Gemini API.",
+            f"Set {KEY_VARIABLES[0]}; keys are made at https://aistudio.google.com/apikey.",
+        )
+
+    def prepare(
+        self,
+        requests: Iterable[Request],
+        read_image: Callable[[str], bytes],
+        display_name: str,
+    ) -> str:
+        """Uploads the input file and returns its name, such as `files/abc`; Google keeps it 48 h.
+
+        Raises:
+            Rejected: Google refuses the file, or it would be larger than `max_bytes`.
+            Unavailable: the upload failed in every try.
+        """
+
+        def reference(sha256: str, edge: int | None) -> bytes:
+            image = read_image(sha256)
+            return image if edge is None else reduced(image, edge)
+
+        with tempfile.NamedTemporaryFile(prefix="imagewave-", suffix=".jsonl") as spool:
+            for request in requests:
+                _append(spool, request_line(request, reference))
+                if spool.tell() > self.max_bytes:
+                    raise Rejected(
+                        f"The input of {display_name!r} passes {self.max_bytes:,} bytes.",
+                        "Put fewer requests into a job.",
+                        FailureClass.INVALID,
+                    )
+            spool.flush()
+            config = UploadFileConfig(
+                mime_type="application/jsonl", display_name=display_name
+            )
+            upload = partial(self._client.files.upload, file=spool.name, config=config)
+            uploaded = self._patiently(upload)
+        if not uploaded.name:
+            raise Unavailable(
+                f"The Gemini API gave the input of {display_name!r} no name."
+            )
+        return uploaded.name
+
+    def create(self, handle: str, model: str, token: str) -> str:
+        """Creates the batch job in one attempt; `token` becomes its display name."""
+        config = CreateBatchJobConfig(
+            display_name=token, http_options=HttpOptions(timeout=CREATE_TIMEOUT_MS)
+        )
+        try:
+            job = self._client.batches.create(model=model, src=handle, config=config)
+        except APIError as error:
+            fault = read_fault(error)
+            if fault.is_clean_no:
+                raise self._rejected(fault) from None
+            raise Unsure(self._message(fault)) from None
+        except _NO_ANSWER as error:
+            raise Unsure(self._lost(error)) from None
+        if not job.name:
+            raise Unsure("The Gemini API answered without naming the job.")
+        return job.name
+
+    def find(self, token: str) -> list[str]:
+        """Looks through the whole list of the project's jobs; the service cannot search."""
+        return [
+            job.name for job in self._jobs() if job.name and job.display_name == token
+        ]
+
+    def poll(self, name: str) -> JobStatus:
+        """Looks at the job once, past the client, which drops counts and error.
+
+        Raises:
+            Rejected: a clean no, such as for a job that does not exist.
+            Unavailable: no answer in every try.
+        """
+        return _status(name, self._operation(name))
+
+    def results(self, name: str, kinds: Callable[[str], bool]) -> Iterator[Outcome]:
+        """Streams the result file; a dropped connection is resumed where it dropped.
+
+        Raises:
+            ResultsGone: the job left no results, or Google has deleted them.
+            Unavailable: the connection dropped in every try; what came until then was yielded.
+        """
+        file = _result_file(self._operation(name))
+        if file is None:
+            raise ResultsGone(f"The batch {name} has left no results.")
+        try:
+            chunks = chunks_of(partial(self._open, file), _may_pass)
+            for line in split_lines(chunks):
+                yield read_line(line.data, line.cut, kinds)
+        except APIError as error:
+            fault = read_fault(error)
+            # Google answers 403 for a file that is not there, as it does for somebody else's.
+            if fault.http in (403, 404, 410):
+                raise ResultsGone(f"{self._message(fault)} ({name})") from None
+            raise self._unavailable(fault) from None
+        except (*DROPS, Changed) as error:
+            raise Unavailable(self._lost(error)) from None
+
+    def cancel(self, name: str) -> None:
+        """Asks for the job to stop; that it has already ended is no error.
+
+        Raises:
+            Rejected: a clean no, such as for a job that does not exist.
+            Unavailable: no answer in every try.
+        """
+        self._patiently(partial(self._client.batches.cancel, name=name))
+
+    def _jobs(self) -> Iterator[BatchJob]:
+        batches = self._client.batches
+        pager = self._patiently(partial(batches.list, config={"page_size": PAGE_SIZE}))
+        # The pager's own iteration trips over an empty last page.
+        while True:
+            yield from pager.page
+            if not pager.config.get("page_token"):
+                return
+            self._patiently(pager.next_page)
+
+    def _operation(self, name: str) -> dict[str, Any]:
+        def ask() -> dict[str, Any]:
+            answer = self._get(f"{self._root}/{quote(name)}").json()
+            if not isinstance(answer, dict) or "name" not in answer:
+                raise Dropped("the answer is no operation")
+            return answer
+
+        return self._patiently(ask)
+
+    def _open(self, file: str, position: int) -> Response:
+        headers = {"Range": f"bytes={position}-"} if position else {}
+        return self._get(
+            f"{self._root}/{quote(file)}:download?alt=media",
+            headers=headers,
+            stream=True,
+        )
+
+    def _get(self, url: str, **options: Any) -> Response:
+        response = self._session.get(url, timeout=TIMEOUT_MS / 1000, **options)
+        if response.status_code not in (200, 206):
+            with response:
+                APIError.raise_for_response(response)
+        return response
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """The call's answer, asked for as often as its failures allow; never used for `create`."""
+        try:
+            for attempt in patience(_may_pass):
+                with attempt:
+                    answer = call()
+        except APIError as error:
+            fault = read_fault(error)
+            if fault.is_clean_no and fault.failure is not FailureClass.TRANSIENT:
+                raise self._rejected(fault) from None
+            raise self._unavailable(fault) from None
+        except _NO_ANSWER as error:
+            raise Unavailable(self._lost(error)) from None
+        return answer
+
+    def _rejected(self, fault: Fault) -> Rejected:
+        return Rejected(
+            self._message(fault), fault.fix, fault.failure, fault.retry_after
+        )
+
+    def _unavailable(self, fault: Fault) -> Unavailable:
+        return Unavailable(self._message(fault), fault.fix)
+
+    def _message(self, fault: Fault) -> str:
+        # The original error is not chained to what is raised: it, too, may quote the key.
+        said = fault.message.replace(self._key, "…")
+        return f"The Gemini API answered {fault.http} {fault.status}: {said}"
+
+    def _lost(self, error: Exception) -> str:
+        said = str(error).replace(self._key, "…")
+        return f"No proper answer from the Gemini API: {type(error).__name__}: {said}"
+
+
+class _Session(Session):
+    """Sends the key to the host that was asked, and to none that it redirects to."""
+
+    _HEADER = "x-goog-api-key"
+
+    def __init__(self, api_key: str) -> None:
+        super().__init__()
+        self.headers.update({self._HEADER: api_key, "Accept-Encoding": "identity"})
+
+    def rebuild_auth(
+        self, prepared_request: PreparedRequest, response: Response
+    ) -> None:
+        super().rebuild_auth(prepared_request, response)
+        old, new = response.request.url, prepared_request.url
+        if old is None or new is None or self.should_strip_auth(old, new):
+            prepared_request.headers.pop(self._HEADER, None)
+
+
+def _may_pass(error: Exception) -> bool | float:
+    if isinstance(error, APIError):
+        return wait_for(error)
+    return isinstance(error, _NO_ANSWER)
+
+
+def _append(spool: Any, line: bytes) -> None:
+    try:
+        spool.write(line)
+    except OSError as error:
+        raise ImagewaveError(
+            f"The input of a job cannot be written to {tempfile.gettempdir()}: {error.strerror}.",
+            "Free some space there, or set TMPDIR to another folder.",
+        ) from error
+
+
+def _status(name: str, operation: Mapping[str, Any]) -> JobStatus:
+    metadata = _fields(operation.get("metadata"))
+    stats = _fields(metadata.get("batchStats"))
+    error = _fields(operation.get("error"))
+    return JobStatus(
+        name=name,
+        state=_state(str(metadata.get("state", "")), operation),
+        message=str(error.get("message", "")),
+        total=_number(stats.get("requestCount")),
+        succeeded=_number(stats.get("successfulRequestCount")),
+        failed=_number(stats.get("failedRequestCount")),
+    )
+
+
+def _state(wire: str, operation: Mapping[str, Any]) -> JobState:
+    """A state that is not known counts by whether the operation is done, and how it ended."""
+    known = _STATES.get(wire.partition("STATE_")[2])
+    if known is not None:
+        return known
+    if not operation.get("done"):
+        return JobState.RUNNING
+    return JobState.FAILED if "error" in operation else JobState.SUCCEEDED
+
+
+def _result_file(operation: Mapping[str, Any]) -> str | None:
+    output = _fields(_fields(operation.get("metadata")).get("output"))
+    response = _fields(operation.get("response"))
+    file = output.get("responsesFile") or response.get("responsesFile")
+    return file if isinstance(file, str) else None
+
+
+def _fields(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> int | None:
+    """A count, which the service spells as a string."""
+    return int(value) if isinstance(value, str | int) and str(value).isdigit() else None
