@@ -3,7 +3,8 @@
 The views are in views.sql; what each says is in its comment, which `imagewave sql` lists.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,30 +15,52 @@ from imagewave.storage import mirror, parts
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT, SQL_TYPES
 
+# A query with such a word, or one that starts so, asks which views there are.
+_ASKS_FOR_NAMES = re.compile(r"show|describe|pragma|information_schema|(duckdb|sqlite|pg)_\w+")
 
-def connect(store: Store | None) -> duckdb.DuckDBPyConnection:
+
+def connect(store: Store | None, sql: str | None = None) -> duckdb.DuckDBPyConnection:
     """A connection that sees the facts that the store holds now, and none that come later.
 
     For each table: `raw_<table>`, all rows as recorded; `every_<table>`, one row per key; and the
-    views of views.sql. A remote store's parts are copied to this machine first. None is a store
-    without facts. The connection's own tables live in memory: what a query changes is lost with
-    it.
+    views of views.sql. With `sql`, only the views that those statements need, so that a question
+    about one table does not wait for the others. A remote store's parts are copied to this machine
+    first. None is a store without facts. The connection's own tables live in memory: what a
+    statement changes is lost with it.
+
+    Raises:
+        StoreError: the store, or the folder for copies of a remote one, cannot be used.
     """
-    files = _live_files(store) if store is not None else {}
+    definitions = _definitions()
+    needed = set(definitions) if sql is None else _needed(sql, definitions)
+    tables = [table for table in COLUMNS if f"raw_{table}" in needed]
+    files = {} if store is None else _live_files(store, tables)
     connection = duckdb.connect()
-    for table in COLUMNS:
+    for table in tables:
         connection.execute(_raw_view(table, files.get(table, [])))
-        connection.execute(_every_view(table))
-    connection.execute(resources.files(__package__).joinpath("views.sql").read_text("utf-8"))
+    for name, definition in definitions.items():
+        if name in needed:
+            connection.execute(definition)
     return connection
 
 
 def query(store: Store, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
     """The rows of one query over the store's facts, as dicts; `?` in it stand for `params`."""
-    with connect(store) as connection:
+    with connect(store, sql) as connection:
         cursor = connection.execute(sql, list(params))
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def answered(store: Store, request_ids: Iterable[str]) -> set[str]:
+    """Those of the requests that some attempt, in whatever wave, brought an image or text for."""
+    rows = query(
+        store,
+        "SELECT DISTINCT request_id FROM raw_results"
+        " WHERE status IN ('image', 'text') AND request_id IN (SELECT unnest(?::VARCHAR[]))",
+        [list(request_ids)],
+    )
+    return {row["request_id"] for row in rows}
 
 
 def views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
@@ -47,10 +70,45 @@ def views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     ).fetchall()
 
 
-def _live_files(store: Store) -> dict[str, list[Path]]:
-    by_table: dict[str, list[str]] = {}
-    for file in store.list("facts"):
-        by_table.setdefault(file.split("/")[1], []).append(file)
+def _definitions() -> dict[str, str]:
+    """The statements that make each view, those that others are made of first."""
+    text = resources.files(__package__).joinpath("views.sql").read_text("utf-8")
+    statements = re.split(r"^(?=CREATE VIEW )", text, flags=re.MULTILINE)[1:]
+    # The raw views' statements are made when it is known which files they read.
+    return (
+        {f"raw_{table}": "" for table in COLUMNS}
+        | {f"every_{table}": _every_view(table) for table in COLUMNS}
+        | {statement.split(maxsplit=3)[2]: statement for statement in statements}
+    )
+
+
+def _needed(sql: str, definitions: dict[str, str]) -> set[str]:
+    """The views that the statements name, and those that these are made of."""
+    words = _words(sql)
+    if any(_ASKS_FOR_NAMES.fullmatch(word) for word in words):
+        return set(definitions)
+    # A word that only looks like a view's name costs a view too many, which does no harm.
+    needed: set[str] = set()
+    for name in reversed(definitions):
+        if name in words:
+            needed.add(name)
+            words |= _words(definitions[name])
+    return needed
+
+
+def _words(sql: str) -> set[str]:
+    return set(re.findall(r"\w+", sql.lower()))
+
+
+def _live_files(store: Store, tables: list[str]) -> dict[str, list[Path]]:
+    """The parts that count now in each table, as files of this machine."""
+    if not tables:
+        return {}
+    by_table: dict[str, list[str]] = {table: [] for table in tables}
+    # One listing of everything is fewer round trips than one for each of several tables.
+    for file in store.list("facts" if len(tables) > 1 else f"facts/{tables[0]}"):
+        if (table := file.split("/")[1]) in by_table:
+            by_table[table].append(file)
     live = {table: parts.live(store, table, files) for table, files in by_table.items()}
     local = iter(mirror.local_files(store, [path for paths in live.values() for path in paths]))
     return {table: [next(local) for _ in paths] for table, paths in live.items()}

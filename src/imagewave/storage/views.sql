@@ -1,0 +1,277 @@
+-- What people ask of a store. Two layers are below: raw_<table>, every row as it was recorded, and
+-- every_<table>, one row per key. The comments are what `imagewave sql` lists.
+--
+-- A wave file that was edited makes a new revision of its wave. Plans and verdicts (briefs, prompts,
+-- requests, screens, judgements, decisions, finals, assets, funnel, lineage) are those of the
+-- current revision; money and what it bought (jobs, attempts, results, images, costs) is never
+-- history.
+
+CREATE VIEW waves AS
+SELECT wave, arg_max(revision, recorded_at) AS revision, arg_max(file, recorded_at) AS file,
+       arg_max(realm, recorded_at) AS realm, arg_max(spec, recorded_at) AS spec,
+       min(recorded_at) AS first_recorded_at, max(recorded_at) AS recorded_at
+FROM raw_waves
+GROUP BY wave;
+COMMENT ON VIEW waves IS 'The waves and their current revision: the one that was run last. spec is the wave file as JSON.';
+
+CREATE VIEW briefs AS
+SELECT * FROM every_briefs SEMI JOIN waves USING (wave, revision);
+COMMENT ON VIEW briefs IS 'What is wanted: one row per brief, with its text and how many accepted images it asks for.';
+
+CREATE VIEW prompts AS
+SELECT * FROM every_prompts SEMI JOIN waves USING (wave, revision);
+COMMENT ON VIEW prompts IS 'The expansions of each brief, from a template or a text model.';
+
+CREATE VIEW requests AS
+SELECT * FROM every_requests SEMI JOIN waves USING (wave, revision);
+COMMENT ON VIEW requests IS 'What each brief asks of a model: expand, draft, judge or final. reused: it was answered before, so this wave pays nothing for it.';
+
+-- Machines' clocks differ, but nothing comes after settling.
+CREATE VIEW jobs AS
+WITH ordered AS (
+    SELECT *, (event = 'settled', recorded_at,
+               CASE event WHEN 'claimed' THEN 0 WHEN 'accepted' THEN 2 ELSE 1 END) AS position
+    FROM every_jobs
+), folded AS (
+    SELECT job_id, any_value(wave) AS wave, any_value(revision) AS revision,
+           any_value(kind) AS kind, any_value(round) AS round, any_value(attempt) AS attempt,
+           any_value(lane) AS lane, any_value(model) AS model, any_value(requests) AS requests,
+           arg_max(event, position) AS event,
+           arg_max(nullif(state, ''), position) AS state,
+           arg_max(nullif(provider_job, ''), position) AS provider_job,
+           arg_max(nullif(token, ''), position) AS token,
+           arg_max(held_usd, position) FILTER (event = 'claimed') AS estimate_usd,
+           arg_max(captured_usd, position) FILTER (event = 'settled') AS captured_usd,
+           arg_max(nullif(message, ''), position) AS message,
+           min(recorded_at) FILTER (event = 'claimed') AS claimed_at,
+           max(recorded_at) FILTER (event = 'accepted') AS accepted_at,
+           max(recorded_at) FILTER (event = 'settled') AS settled_at
+    FROM ordered
+    GROUP BY job_id
+)
+SELECT job_id, wave, revision, kind, round, attempt, lane, model, requests, event, state,
+       provider_job, token, estimate_usd,
+       CASE WHEN event IN ('claimed', 'accepted') THEN estimate_usd ELSE 0 END AS held_usd,
+       coalesce(captured_usd, 0)::DECIMAL(18, 9) AS captured_usd,
+       message, claimed_at, accepted_at, settled_at
+FROM folded;
+COMMENT ON VIEW jobs IS 'One row per job handed to a provider: its last event, its state there, the money held for it now and captured at its end.';
+
+CREATE VIEW attempts AS
+SELECT * FROM every_results;
+COMMENT ON VIEW attempts IS 'Every result that any job brought for a request, each with its tokens and cost.';
+
+CREATE VIEW results AS
+SELECT * FROM raw_results
+QUALIFY row_number() OVER (
+    PARTITION BY request_id
+    ORDER BY status IN ('image', 'text') DESC, recorded_at DESC, attempt DESC, job_id
+) = 1;
+COMMENT ON VIEW results IS 'What came back for a request, one row each: its newest image or text if any attempt brought one, else its newest attempt.';
+
+CREATE VIEW images AS
+SELECT images.image, format, mime, bytes, path, width, height, error, brightness, p05, p95,
+       contrast, blur, entropy, border, metrics."cast" AS color_cast, phash, images.recorded_at
+FROM every_images AS images LEFT JOIN every_metrics AS metrics USING (image);
+COMMENT ON VIEW images IS 'Each stored picture by its SHA-256: format, size, and what was measured from its pixels.';
+
+CREATE VIEW screens AS
+SELECT * FROM every_screens SEMI JOIN waves USING (wave, revision);
+COMMENT ON VIEW screens IS 'One row per mechanical check of a picture: its value, the threshold of the wave, the verdict.';
+
+CREATE VIEW judgements AS
+SELECT * FROM every_judgements SEMI JOIN waves USING (wave, revision);
+COMMENT ON VIEW judgements IS 'The scores (0 to 1) that a vision model gave a picture, its verdict and why.';
+
+CREATE VIEW decisions AS
+SELECT * FROM every_decisions SEMI JOIN waves USING (wave, revision)
+QUALIFY row_number() OVER (
+    PARTITION BY wave, brief, request_id, tier ORDER BY round DESC, recorded_at DESC
+) = 1;
+COMMENT ON VIEW decisions IS 'Whether a draft or final was accepted, rejected or kept in reserve: the last round''s word on each.';
+
+CREATE VIEW finals AS
+SELECT decisions.wave, decisions.brief, decisions.request_id, decisions.image, requests.prompt_id,
+       requests.about AS draft_request_id, requests.reference AS draft_image,
+       decisions.rank, decisions.score, decisions.reason, requests.model, requests.size,
+       results.format, results.job_id, requests.reused, results.cost_usd, decisions.recorded_at
+FROM decisions
+LEFT JOIN requests USING (wave, brief, request_id)
+LEFT JOIN results USING (request_id)
+WHERE tier = 'final' AND decision = 'accepted';
+COMMENT ON VIEW finals IS 'The accepted final renders, with the draft that each one carries. cost_usd was paid by this wave unless reused.';
+
+CREATE VIEW assets AS
+SELECT * FROM every_assets SEMI JOIN waves USING (wave, revision);
+COMMENT ON VIEW assets IS 'The delivered files: path, format, size, and the draft each one comes from.';
+
+CREATE VIEW findings AS
+SELECT * FROM every_findings;
+COMMENT ON VIEW findings IS 'What was odd but not fatal: missing, duplicate or unknown keys, jobs that were late.';
+
+-- A request that two briefs of a wave share was paid once: the cost is the first brief's.
+CREATE VIEW costs AS
+WITH asked AS (
+    SELECT wave, request_id, min(brief) AS brief, arg_min(prompt_id, brief) AS prompt_id
+    FROM every_requests
+    GROUP BY wave, request_id
+)
+SELECT attempts.wave, asked.brief, attempts.kind, attempts.model, attempts.job_id,
+       attempts.request_id, asked.prompt_id, attempts.attempt, attempts.status,
+       attempts.prompt_tokens, attempts.image_tokens, attempts.text_tokens,
+       attempts.thought_tokens, attempts.cost_usd, attempts.recorded_at
+FROM attempts LEFT JOIN asked USING (wave, request_id);
+COMMENT ON VIEW costs IS 'What was paid for, one row per attempt, in the wave whose job paid it (any revision). What a wave reused is not here.';
+
+CREATE VIEW funnel AS
+WITH drafts AS (
+    SELECT requests.wave, requests.brief, requests.request_id, results.status = 'image' AS generated
+    FROM requests LEFT JOIN results USING (request_id)
+    WHERE requests.kind = 'draft'
+), screened AS (
+    SELECT wave, request_id, bool_and(verdict = 'pass') AS passed
+    FROM screens
+    GROUP BY wave, request_id
+), judged AS (
+    SELECT wave, request_id, arg_max(verdict, recorded_at) = 'pass' AS passed
+    FROM judgements
+    WHERE verdict <> 'failed'
+    GROUP BY wave, request_id
+), counted AS (
+    SELECT drafts.wave, drafts.brief, count(*) AS requested,
+           count(*) FILTER (generated) AS generated,
+           count(*) FILTER (generated AND screened.passed) AS passed_screens,
+           CASE WHEN count(judged.passed) > 0
+                THEN count(*) FILTER (generated AND screened.passed AND judged.passed)
+           END AS judged_ok
+    FROM drafts
+    LEFT JOIN screened USING (wave, request_id)
+    LEFT JOIN judged USING (wave, request_id)
+    GROUP BY drafts.wave, drafts.brief
+), accepted AS (
+    SELECT wave, brief, count(DISTINCT request_id) AS accepted
+    FROM decisions
+    WHERE tier = 'draft' AND decision = 'accepted'
+    GROUP BY wave, brief
+), delivered AS (
+    SELECT wave, brief, count(DISTINCT request_id) AS final
+    FROM (SELECT wave, brief, request_id FROM finals
+          UNION SELECT wave, brief, request_id FROM assets)
+    GROUP BY wave, brief
+)
+SELECT briefs.wave, briefs.brief, briefs.want, coalesce(requested, 0) AS requested,
+       coalesce(generated, 0) AS generated, coalesce(passed_screens, 0) AS passed_screens,
+       judged_ok, coalesce(accepted, 0) AS accepted, coalesce(final, 0) AS final
+FROM briefs
+LEFT JOIN counted USING (wave, brief)
+LEFT JOIN accepted USING (wave, brief)
+LEFT JOIN delivered USING (wave, brief);
+COMMENT ON VIEW funnel IS 'Per brief: drafts requested, generated, past the screens, past the judge (NULL: not judged), accepted, and finals. Sum it for a wave.';
+
+-- Per wave and brief everything paid counts, judging and expansion too. Per model and template it
+-- is what the pictures themselves cost: a model's drafts and finals, a template's drafts.
+CREATE VIEW cost_per_accepted AS
+WITH paid AS (
+    SELECT wave, brief, kind, request_id, sum(cost_usd) AS cost_usd
+    FROM costs
+    GROUP BY wave, brief, kind, request_id
+), pictures AS (
+    SELECT requests.wave, requests.kind, requests.model,
+           coalesce(nullif(prompts.template, ''), '(' || prompts.source || ')') AS template,
+           results.status = 'image' AS generated,
+           decisions.decision = 'accepted' AS accepted,
+           paid.cost_usd
+    FROM requests
+    LEFT JOIN prompts USING (wave, brief, prompt_id)
+    LEFT JOIN results ON results.request_id = requests.request_id
+    LEFT JOIN decisions ON decisions.wave = requests.wave AND decisions.brief = requests.brief
+                       AND decisions.request_id = requests.request_id
+                       AND decisions.tier = requests.kind
+    LEFT JOIN paid ON paid.wave = requests.wave AND paid.brief = requests.brief
+                  AND paid.request_id = requests.request_id
+    WHERE requests.kind IN ('draft', 'final')
+), grouped AS (
+    SELECT wave, 'wave' AS per, wave AS key, sum(generated) AS generated,
+           sum(accepted) AS accepted, any_value(cost_usd) AS cost_usd
+    FROM funnel
+    LEFT JOIN (SELECT wave, sum(cost_usd) AS cost_usd FROM paid GROUP BY wave) USING (wave)
+    GROUP BY wave
+    UNION ALL
+    SELECT wave, 'brief', brief, generated, accepted, cost_usd
+    FROM funnel
+    LEFT JOIN (SELECT wave, brief, sum(cost_usd) AS cost_usd FROM paid GROUP BY wave, brief)
+        USING (wave, brief)
+    UNION ALL
+    SELECT wave, 'model', model, count(*) FILTER (generated), count(*) FILTER (accepted),
+           sum(cost_usd)
+    FROM pictures
+    GROUP BY wave, model
+    UNION ALL
+    SELECT wave, 'template', coalesce(template, '(none)'), count(*) FILTER (generated),
+           count(*) FILTER (accepted), sum(cost_usd)
+    FROM pictures
+    WHERE kind = 'draft'
+    GROUP BY wave, template
+)
+SELECT wave, per, key, generated::BIGINT AS generated, accepted::BIGINT AS accepted,
+       coalesce(cost_usd, 0)::DECIMAL(18, 9) AS cost_usd,
+       (coalesce(cost_usd, 0) / nullif(accepted, 0))::DECIMAL(18, 9) AS cost_per_accepted
+FROM grouped;
+COMMENT ON VIEW cost_per_accepted IS 'USD paid per accepted picture: per is wave, brief, model or template and key its name; NULL where none was accepted.';
+
+CREATE VIEW lineage AS
+WITH verdicts AS (
+    SELECT wave, request_id, count(*) AS checks,
+           string_agg(check_name, ', ' ORDER BY check_name) FILTER (verdict = 'fail') AS failed
+    FROM screens
+    GROUP BY wave, request_id
+), judged AS (
+    SELECT wave, request_id, arg_max(score, recorded_at) AS score,
+           arg_max(model, recorded_at) AS model, arg_max(reason, recorded_at) AS reason
+    FROM judgements
+    WHERE verdict <> 'failed'
+    GROUP BY wave, request_id
+), drafts AS (
+    SELECT wave, brief, request_id, prompt_id, model, sample, seed, reused
+    FROM requests
+    WHERE kind = 'draft'
+), drawn AS (
+    SELECT assets.wave, assets.revision, assets.brief, assets.asset, assets.image AS asset_image,
+           assets.recorded_at, final.request_id AS final_request_id, final.model AS final_model,
+           final.size AS final_size,
+           coalesce(final.about, assets.request_id) AS draft_request_id,
+           assets.draft_image
+    FROM assets
+    LEFT JOIN requests AS final
+           ON final.wave = assets.wave AND final.brief = assets.brief
+          AND final.request_id = assets.request_id AND final.kind = 'final'
+)
+SELECT drawn.asset, drawn.wave, drawn.brief, briefs.text AS brief_text, drafts.prompt_id,
+       prompts.text AS prompt, prompts.source AS prompt_source, prompts.template,
+       nullif(prompts.model, '') AS prompt_model,
+       drawn.draft_request_id, drawn.draft_image, drafts.model AS draft_model, drafts.sample,
+       drafts.seed, drafts.reused AS draft_reused, draft.job_id AS draft_job_id,
+       draft_job.provider_job AS draft_provider_job, draft.cost_usd AS draft_cost_usd,
+       CASE WHEN verdicts.failed IS NULL THEN 'passed ' || verdicts.checks
+            ELSE 'failed ' || verdicts.failed END AS screens,
+       judged.score AS judge_score, judged.model AS judge_model, judged.reason AS judge_reason,
+       drawn.final_request_id, final.image AS final_image, drawn.final_model, drawn.final_size,
+       final.job_id AS final_job_id, final_job.provider_job AS final_provider_job,
+       final.cost_usd AS final_cost_usd, drawn.asset_image, drawn.recorded_at
+FROM drawn
+LEFT JOIN briefs USING (wave, brief)
+LEFT JOIN drafts ON drafts.wave = drawn.wave AND drafts.brief = drawn.brief
+                AND drafts.request_id = drawn.draft_request_id
+LEFT JOIN prompts ON prompts.wave = drawn.wave AND prompts.brief = drawn.brief
+                 AND prompts.prompt_id = drafts.prompt_id
+LEFT JOIN attempts AS draft ON draft.request_id = drawn.draft_request_id
+                           AND draft.image = drawn.draft_image AND draft.status = 'image'
+LEFT JOIN jobs AS draft_job ON draft_job.job_id = draft.job_id
+LEFT JOIN verdicts ON verdicts.wave = drawn.wave AND verdicts.request_id = drawn.draft_request_id
+LEFT JOIN judged ON judged.wave = drawn.wave AND judged.request_id = drawn.draft_request_id
+LEFT JOIN results AS final ON final.request_id = drawn.final_request_id
+LEFT JOIN jobs AS final_job ON final_job.job_id = final.job_id
+QUALIFY row_number() OVER (
+    PARTITION BY drawn.wave, drawn.asset ORDER BY draft.recorded_at DESC, draft.job_id
+) = 1;
+COMMENT ON VIEW lineage IS 'Where one delivered file comes from: brief, prompt, draft with its job, checks and scores, final with its job, and what each cost.';
