@@ -10,9 +10,10 @@ asked for to the last picture written:
     ours    the lane's results -> intake: received, split, parsed, decoded, hashed, stored
     limit   the same bytes received, decoded and written as durably, by as many threads; no parsing,
             no hashing, and nothing but a raw socket and a line length known beforehand
-    plain   `files.download` into memory, `json.loads` per line, `base64`, `write_bytes`
+    plain   `files.download` into memory, `json.loads` per line, `base64`, written one by one
 
-They take turns, so that a busy neighbour meets all of them; the fastest turn of each counts.
+All three write through the same store, so that what they leave behind is equally durable. They take
+turns, so that a busy neighbour meets all of them; the fastest turn of each counts.
 """
 
 import argparse
@@ -148,6 +149,9 @@ def plain(base_url: str, lines: int, folder: Path) -> Callable[[], int]:
     from google import genai
     from google.genai.types import HttpOptions
 
+    from imagewave.storage.store import Store
+
+    store = Store.open(str(folder))
     client = genai.Client(
         api_key="benchmark", http_options=HttpOptions(base_url=base_url)
     )
@@ -159,7 +163,7 @@ def plain(base_url: str, lines: int, folder: Path) -> Callable[[], int]:
             result = json.loads(line)
             part = result["response"]["candidates"][0]["content"]["parts"][0]
             data = base64.b64decode(part["inlineData"]["data"])
-            (folder / f"{result['key']}.jpg").write_bytes(data)
+            store.put_if_absent(f"images/{count % 256:02x}/{result['key']}.jpg", data)
             count += 1
         return count
 
