@@ -61,23 +61,45 @@ def append(store: Store, table: str, part: str, rows: Sequence[Mapping[str, obje
     if not _PART.fullmatch(part) or part.startswith(parts.MERGED):
         raise ValueError(f"{part!r} cannot name a part of {table}")
     data = _encode(table, rows)
-    if part in parts.replaced(store, table):
+    # A part that was merged may be deleted since; written again, its rows would count twice.
+    if _merged_into(store, table, part) is not None:
         return False
     return store.put_if_absent(parts.path(table, part), data)
 
 
 def has(store: Store, table: str, part: str) -> bool:
     """Whether the part was ever written, be it merged into another since."""
-    return part in parts.replaced(store, table) or store.exists(parts.path(table, part))
+    return store.exists(parts.path(table, part)) or _merged_into(store, table, part) is not None
 
 
 def read(store: Store, table: str, part: str) -> list[dict[str, Any]] | None:
     """The rows of one part, as they were appended; None if it was never written."""
     try:
-        data = store.read(parts.path(table, part))
+        return _rows(read_parquet(store.read(parts.path(table, part))))
     except FileNotFoundError:
+        place = _merged_into(store, table, part)
+    if place is None:
         return None
-    return pq.read_table(pa.BufferReader(data)).to_pylist()
+    merged, start, length = place
+    return _rows(read_parquet(store.read(parts.path(table, merged))).slice(start, length))
+
+
+def _merged_into(store: Store, table: str, part: str) -> tuple[str, int, int] | None:
+    """The merged part that holds this part's rows, the first of them and their number."""
+    manifest = parts.manifest(store, table)
+    if manifest is None:
+        return None
+    for merged, held in manifest.merged.items():
+        if part in held:
+            names = list(held)
+            start = sum(held[name] for name in names[: names.index(part)])
+            return merged, start, held[part]
+    return None
+
+
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def _encode(table: str, rows: Sequence[Mapping[str, object]]) -> bytes:
@@ -108,6 +130,11 @@ def write_parquet(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
+
+
+def read_parquet(data: bytes) -> pa.Table:
+    """The rows of one Parquet file."""
+    return pq.read_table(pa.BufferReader(data))
 
 
 def _usd(value: object) -> Decimal | None:

@@ -1,15 +1,16 @@
 """Which parts make up a fact table now.
 
     facts/<table>/<part>.parquet            written by `facts.append`
-    facts/<table>/merged-<id>.parquet       written by `facts.compact`; counts once a manifest names it
-    facts/<table>/manifests/<number>.json   says which merged parts count and which parts they hold
+    facts/<table>/merged-<id>.parquet       written by `compaction.compact`
+    facts/<table>/manifests/<number>.json   which merged parts count, and which parts' rows they hold
 
-Only the manifest with the highest number counts. Manifests are put-if-absent, so that two
-compactions at once cannot both count.
+Only the manifest with the highest number counts, and a merged part counts only if that one names
+it. Manifests are put-if-absent, so of two compactions at once only one counts.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from imagewave.storage.store import Store
@@ -19,12 +20,29 @@ MERGED = "merged-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The table's merged parts and the names of the parts whose rows they hold."""
+    """What the table's merged parts hold.
 
-    number: int = 0
-    merged: tuple[str, ...] = ()
-    replaced: frozenset[str] = frozenset()
-    written_at: datetime | None = None
+    `merged` maps each one's name to the parts whose rows it holds, in order, with the number of
+    rows of each.
+    """
+
+    number: int
+    written_at: datetime
+    merged: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def replaced(self) -> frozenset[str]:
+        """The names of the parts that count no more, because a merged one holds their rows."""
+        return frozenset(part for held in self.merged.values() for part in held)
+
+    def to_json(self) -> bytes:
+        """The manifest as its file holds it."""
+        content = {
+            "number": self.number,
+            "written_at": self.written_at.isoformat(),
+            "merged": self.merged,
+        }
+        return json.dumps(content).encode()
 
 
 def path(table: str, part: str) -> str:
@@ -37,49 +55,37 @@ def manifest_path(table: str, number: int) -> str:
     return f"facts/{table}/manifests/{number:010d}.json"
 
 
-def replaced(store: Store, table: str) -> frozenset[str]:
-    """The names of the parts that count no more, because a merged one holds their rows."""
-    return newest_manifest(store, table, store.list(f"facts/{table}/manifests")).replaced
-
-
-def live(store: Store, table: str, files: list[str]) -> list[str]:
-    """The paths of the parts that make up the table, given the files below its folder."""
-    manifest = newest_manifest(store, table, files)
-    merged_start = f"facts/{table}/{MERGED}"
-    gone = {path(table, part) for part in manifest.replaced}
-    plain = [
-        file
-        for file in files
-        if file.endswith(".parquet") and file not in gone and not file.startswith(merged_start)
-    ]
-    return plain + [path(table, part) for part in manifest.merged]
-
-
-def newest_manifest(store: Store, table: str, files: list[str]) -> Manifest:
-    """The manifest that counts, among the files below the table's folder."""
-    manifests = [file for file in files if file.endswith(".json")]
-    return read_manifest(store, max(manifests)) if manifests else Manifest()
-
-
 def read_manifest(store: Store, file: str) -> Manifest:
     """One manifest, by its path."""
     content = json.loads(store.read(file))
     return Manifest(
         number=content["number"],
-        merged=tuple(content["merged"]),
-        replaced=frozenset(content["replaced"]),
         written_at=datetime.fromisoformat(content["written_at"]),
+        merged=content["merged"],
     )
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
-    """The manifest as its file holds it."""
-    assert manifest.written_at is not None
-    return json.dumps(
-        {
-            "number": manifest.number,
-            "written_at": manifest.written_at.isoformat(),
-            "merged": list(manifest.merged),
-            "replaced": sorted(manifest.replaced),
-        }
-    ).encode()
+def manifest(store: Store, table: str) -> Manifest | None:
+    """The manifest that counts now; None if the table was never compacted."""
+    return manifest_among(store, store.list(f"facts/{table}/manifests"))
+
+
+def manifest_among(store: Store, files: list[str]) -> Manifest | None:
+    """The manifest that counts, given the files below the table's folder."""
+    manifests = [file for file in files if file.endswith(".json")]
+    return read_manifest(store, max(manifests)) if manifests else None
+
+
+def plain(table: str, files: list[str], manifest: Manifest | None) -> list[str]:
+    """The names of the parts that are not merged into others, given the files of the table."""
+    start, end = f"facts/{table}/", ".parquet"
+    names = (file.removeprefix(start).removesuffix(end) for file in files if file.endswith(end))
+    gone = manifest.replaced if manifest else frozenset()
+    return [name for name in names if not name.startswith(MERGED) and name not in gone]
+
+
+def live(store: Store, table: str, files: list[str]) -> list[str]:
+    """The paths of the parts that make up the table, given the files below its folder."""
+    manifest = manifest_among(store, files)
+    merged = list(manifest.merged) if manifest else []
+    return [path(table, part) for part in plain(table, files, manifest) + merged]
