@@ -46,10 +46,13 @@ class Budget(_Table):
 class Wait(_Table):
     """[wait]: after which time a job raises an alarm, and how often it is looked at.
 
-    `poll_seconds` are the shortest and the longest pause between two looks.
+    `poll_seconds` are the shortest and the longest pause between two looks. A job accepted now is
+    in the provider's list after at most `list_lag_seconds`: so long is waited before a job whose
+    fate is unknown counts as never accepted.
     """
 
     age_limit_hours: float = Field(default=48, gt=0, le=24 * 60)
+    list_lag_seconds: float = Field(default=30, ge=0, le=3600)
     poll_seconds: tuple[
         Annotated[float, Field(gt=0, le=86_400)],
         Annotated[float, Field(gt=0, le=86_400)],

@@ -117,8 +117,9 @@ class ModelCheck:
     """
 
     def __init__(self, lane: str, today: date | None) -> None:
-        self.lane = lane
-        self.today = today
+        # With a lane that does not exist, which is a fault of its own, any lane may be meant.
+        self._lanes = {lane} if lane in LANES else set(LANES)
+        self._today = today
         self.faults: list[Fault] = []
         self.warnings: list[str] = []
         self.image_models: list[catalog.Model] = []
@@ -200,7 +201,7 @@ class ModelCheck:
     def _model(self, path: KeyPath, name: str, kind: str) -> catalog.Model | None:
         try:
             model = catalog.find_model(name)
-            warning = catalog.require_alive(model, self.today)
+            warning = catalog.require_alive(model, self._today)
         except (catalog.UnknownModel, catalog.RetiredModel) as error:
             self.faults.append(Fault(path=path, message=error.message, fix=error.fix))
             return None
@@ -222,7 +223,7 @@ class ModelCheck:
         others = [
             m.id
             for m in catalog.models()
-            if m.kind == kind and self.lane in m.lanes and m.alive(self.today)
+            if m.kind == kind and m.alive(self._today) and set(m.lanes) & self._lanes
         ]
         fix = f"Choose one of {', '.join(others)}." if others else ""
         self.faults.append(Fault(path=path, message=message, fix=fix))

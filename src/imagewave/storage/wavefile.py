@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -62,6 +62,8 @@ MAX_WAVE_BYTES = 16 * 1024 * 1024
 """A larger wave file is refused as a mistake."""
 
 _SHOWN = 20
+_REQUIRED = {"name", "id", "text"}
+_T = TypeVar("_T", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,7 @@ class _Reading:
         if tables["expand"]:
             self._add(*template_faults(tables["expand"], self._briefs))
         if self._problems:
-            raise WaveFileError(self._problems)
+            raise WaveFileError(sorted(self._problems, key=self._reading_order))
         stages = {
             k: v for k, v in tables.items() if k not in ("wave", "briefs", "defaults")
         }
@@ -204,6 +206,9 @@ class _Reading:
             file=self._source,
             warnings=tuple(check.warnings),
         )
+
+    def _reading_order(self, problem: Problem) -> tuple[bool, str, int]:
+        return problem.file != self._source, problem.file, problem.line or 0
 
     def _text(self) -> str:
         try:
@@ -254,12 +259,27 @@ class _Reading:
             fix = 'Begin the file with [wave] and name = "spring-covers".'
             self._add(Fault(path=(), message="the table [wave] is missing.", fix=fix))
             return None
-        kind = _TABLES[name]
+        return self._valid(_TABLES[name], values, (name,))
+
+    def _valid(
+        self, kind: type[_T], values: object, at: KeyPath, brief: int | None = None
+    ) -> _T | None:
+        """The values as their class. Notes what is wrong, and goes on without those keys.
+
+        So a wave that has faults is still checked to its end; None if nothing is left of it.
+        """
         try:
             return kind.model_validate(values)
         except ValidationError as error:
-            self._add(*_explain(error, kind, (name,)))
-            return None
+            details = error.errors(include_url=False)
+            self._add(*(_fault(detail, kind, at, brief) for detail in details))
+            wrong = {detail["loc"][0] for detail in details if detail["loc"]}
+            if not isinstance(values, dict) or not wrong:
+                return None
+            rest = {key: value for key, value in values.items() if key not in wrong}
+            for key in wrong & _REQUIRED:
+                rest[str(key)] = "unknown"
+            return kind.model_validate(rest)
 
     def _read_briefs(self, defaults: Any, source: Any) -> None:
         common = dict(defaults or Defaults())
@@ -326,27 +346,17 @@ class _Reading:
     ) -> None:
         values = {**common, **fields}
         text = values.get("text")
-        if "id" not in values and isinstance(text, str):
-            values["id"] = slug(text) or f"brief-{origin.place + origin.inline}"
+        if "id" not in values:
+            words = slug(text) if isinstance(text, str) else ""
+            values["id"] = words or f"brief-{origin.place + origin.inline}"
         elif isinstance(values.get("id"), int):
             values["id"] = str(values["id"])
         self._origins.append(origin)
-        try:
-            self._briefs.append(Brief.model_validate(values))
-        except ValidationError as error:
-            index = len(self._origins) - 1
-            self._add(
-                *(
-                    Fault(
-                        path=fault.path,
-                        message=fault.message,
-                        fix=fault.fix,
-                        brief=index,
-                    )
-                    for fault in _explain(error, Brief, ())
-                )
-            )
+        brief = self._valid(Brief, values, (), len(self._briefs))
+        if brief is None:
             self._origins.pop()
+        else:
+            self._briefs.append(brief)
 
     def _check_ratios(self, check: ModelCheck, defaults: Defaults | None) -> None:
         inherited = False
@@ -384,34 +394,30 @@ def _spell(path: KeyPath) -> str:
     return spelled.lstrip(".")
 
 
-def _explain(error: ValidationError, kind: type[BaseModel], at: KeyPath) -> list[Fault]:
-    """pydantic's findings in a user's words."""
-    return [_fault(details, kind, at) for details in error.errors(include_url=False)]
-
-
-def _fault(details: ErrorDetails, kind: type[BaseModel], at: KeyPath) -> Fault:
+def _fault(
+    details: ErrorDetails, kind: type[BaseModel], at: KeyPath, brief: int | None
+) -> Fault:
+    """One of pydantic's findings in a user's words."""
     path = (*at, *details["loc"])
     shown = repr(details["input"])
     if isinstance(details["input"], Decimal):
         shown = str(details["input"])
     shown = shown if len(shown) <= 60 else shown[:60] + "…"
+    message, fix = f"{shown} is not possible.", ""
     match details["type"]:
         case "missing":
-            return Fault(path=path, message="this key is missing.")
+            message = "this key is missing."
         case "extra_forbidden":
-            fix = nearest(str(path[-1]), kind.model_fields)
+            message, fix = (
+                "there is no such key.",
+                nearest(str(path[-1]), kind.model_fields),
+            )
             if kind is Brief:
                 fix += " Values for templates belong under variables."
-            return Fault(path=path, message="there is no such key.", fix=fix)
         case "literal_error":
-            expected = details["ctx"]["expected"]
-            return Fault(
-                path=path, message=f"{shown} is not possible.", fix=f"Use {expected}."
-            )
+            fix = f"Use {details['ctx']['expected']}."
+        case "too_short":
+            fix = f"It needs at least {details['ctx']['min_length']}."
         case _:
-            wanted = details["msg"].removeprefix("Input should be ")
-            return Fault(
-                path=path,
-                message=f"{shown} is not possible.",
-                fix=f"It should be {wanted}.",
-            )
+            fix = f"It should be {details['msg'].removeprefix('Input should be ')}."
+    return Fault(path=path, message=message, fix=fix, brief=brief)

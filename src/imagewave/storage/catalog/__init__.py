@@ -112,7 +112,7 @@ def models() -> tuple[Model, ...]:
 
 
 def find_model(name: str) -> Model:
-    """The model of this id or alias; case, spaces, dashes and underscores make no difference.
+    """The model of this id or alias; case, spaces and ' -_.' make no difference.
 
     Raises:
         UnknownModel: none; the message names the nearest.
@@ -121,11 +121,12 @@ def find_model(name: str) -> Model:
     model = known.get(_plain(name))
     if model is not None:
         return model
-    near = difflib.get_close_matches(_plain(name), known, n=1, cutoff=0.6)
-    if near:
-        fix = f"Did you mean {known[near[0]].id!r}?"
-    else:
-        fix = "`imagewave models` lists those that it knows."
+    fix = "`imagewave models` lists those that it knows."
+    for candidates in ([n for n, m in known.items() if m.alive()], list(known)):
+        near = difflib.get_close_matches(_plain(name), candidates, n=1, cutoff=0.6)
+        if near:
+            fix = f"Did you mean {known[near[0]].id!r}?"
+            break
     raise UnknownModel(f"There is no model {name[:80]!r} in the catalog.", fix)
 
 
@@ -135,18 +136,29 @@ def require_alive(model: Model, today: date | None = None) -> str | None:
     Raises:
         RetiredModel: it is shut down; the fix names the replacement.
     """
-    if model.shutdown is None:
-        return None
     today = today or _today()
-    instead = f"Use {model.replacement!r} instead." if model.replacement else ""
+    if model.shutdown is None or model.shutdown - today > NOTICE:
+        return None
+    heir = replacement(model, today)
+    instead = f"Use {heir.id!r} instead." if heir else ""
     if not model.alive(today):
         raise RetiredModel(
             f"The model {model.id!r} was shut down on {model.shutdown}.", instead
         )
-    left = model.shutdown - today
-    if left > NOTICE:
-        return None
-    return f"The model {model.id!r} is shut down on {model.shutdown}, in {left.days} days. {instead}"
+    days = (model.shutdown - today).days
+    when = f"on {model.shutdown}, in {days} day" + ("s." if days > 1 else ".")
+    return f"The model {model.id!r} is shut down {when} {instead}".rstrip()
+
+
+def replacement(model: Model, today: date | None = None) -> Model | None:
+    """The living model that the provider names instead, through dead ones; None: there is none."""
+    seen = {model.id}
+    while model.replacement and model.replacement not in seen:
+        seen.add(model.replacement)
+        model = find_model(model.replacement)
+        if model.alive(today):
+            return model
+    return None
 
 
 def _today() -> date:
@@ -154,7 +166,7 @@ def _today() -> date:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "-", name.strip().lower())
+    return re.sub(r"[\s_.-]+", "-", name.strip().lower())
 
 
 @cache
@@ -166,8 +178,10 @@ def _catalog(user_file: str) -> tuple[Model, ...]:
 
 @cache
 def _names(user_file: str) -> dict[str, Model]:
-    return {
-        _plain(name): model
-        for model in _catalog(user_file)
-        for name in (model.id, model.name, *model.aliases)
+    catalog = _catalog(user_file)
+    names = {
+        _plain(alias): model
+        for model in catalog
+        for alias in (model.name, *model.aliases)
     }
+    return names | {_plain(model.id): model for model in catalog}

@@ -1,43 +1,242 @@
 """Reads the catalog's TOML files into models, naming file, model and key where one is wrong."""
 
+import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime
 from decimal import Decimal
 from importlib import resources
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any
 
-from imagewave.storage.catalog import Model, Source, TokenPrice
+from imagewave.storage.catalog import USER_FILE, CatalogError, Model, Source, TokenPrice
+
+_Row = dict[str, Any]
 
 
 def load(user_file: str) -> tuple[Model, ...]:
-    """The built-in models, then those of the user's file ("": none), which may override keys."""
+    """The built-in models, then those of the user's file ("": none), which may override keys.
+
+    Raises:
+        CatalogError: the user's file cannot be used; names the model and the key.
+    """
     text = resources.files(__package__).joinpath("models.toml").read_text("utf-8")
-    tables = tomllib.loads(text, parse_float=Decimal)
-    return tuple(_model(row, tables) for row in tables["model"])
+    built_in = tomllib.loads(text, parse_float=Decimal)
+    rows: dict[str, _Row] = {row["id"]: row for row in built_in["model"]}
+    tables = {name: dict(built_in[name]) for name in ("source", "pixels")}
+    if user_file:
+        theirs = _parse(user_file)
+        for name, table in tables.items():
+            table.update(theirs.get(name, {}))
+        for row in theirs.get("model", []):
+            _check(row, user_file, tables, known=rows)
+            rows[row["id"]] = rows.get(row["id"], {"name": row["id"]}) | row
+    return tuple(_model(row, tables) for row in rows.values())
 
 
-def _model(row: Mapping[str, Any], tables: Mapping[str, Any]) -> Model:
-    fields = dict(row)
-    for key, value in fields.items():
-        if isinstance(value, list) and key != "token_prices":
-            fields[key] = tuple(value)
-    if "pixels" in fields:
-        fields["pixels"] = MappingProxyType(
-            {
-                (ratio, size): (width, height)
-                for ratio, sizes in tables["pixels"][fields["pixels"]].items()
-                for size, (width, height) in sizes.items()
-                if ratio in fields["ratios"] and size in fields["sizes"]
-            }
+def _parse(path: str) -> _Row:
+    try:
+        document = tomllib.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
+    except FileNotFoundError as error:
+        raise CatalogError(
+            f"The models file {path!r} does not exist.",
+            f"Correct or unset ${USER_FILE}.",
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CatalogError(
+            f"The models file {path!r} cannot be read: {error}."
+        ) from error
+    for name in document:
+        if name not in ("model", "source", "pixels"):
+            raise CatalogError(
+                f"{path}: there is no table {name!r}.",
+                _nearest(name, ("model", "source")),
+            )
+    if not isinstance(document.get("model", []), list):
+        raise CatalogError(
+            f"{path}: [model] is one table.", "Write [[model]], twice bracketed."
         )
+    return document
+
+
+def _check(row: object, path: str, tables: _Row, known: Mapping[str, _Row]) -> None:
+    """Refuses a user's row that has an unknown key, a wrong type, or says too little."""
+    if not isinstance(row, dict) or not _is_text(row.get("id")):
+        raise CatalogError(f"{path}: a [[model]] has no id.", 'Begin it with id = "…".')
+    place = f"{path}, model {row['id']!r}"
+    for key, value in row.items():
+        if key not in _KEYS:
+            raise CatalogError(
+                f"{place}: there is no key {key!r}.", _nearest(key, _KEYS)
+            )
+        wanted, fits = _KEYS[key]
+        if not fits(value):
+            raise CatalogError(
+                f"{place}: {key} cannot be {_show(value)}.", f"It is {wanted}."
+            )
+    whole = known.get(row["id"], {}) | row
+    for key in ("provider", "kind"):
+        if key not in whole:
+            raise CatalogError(
+                f"{place}: the key {key!r} is missing.", f"It is {_KEYS[key][0]}."
+            )
+    if "pixels" in row and row["pixels"] not in tables["pixels"]:
+        raise CatalogError(
+            f"{place}: there is no table of pixels {row['pixels']!r}.",
+            _nearest(row["pixels"], tables["pixels"]),
+        )
+    for name in row.get("sources", {}).values():
+        if name not in tables["source"]:
+            raise CatalogError(
+                f"{place}: there is no source {name!r}.",
+                _nearest(name, tables["source"]),
+            )
+
+
+def _model(row: _Row, tables: _Row) -> Model:
+    fields = {key: _KEYS_AS.get(key, _same)(value) for key, value in row.items()}
+    sizes, ratios = fields.get("sizes", ()), fields.get("ratios", ())
+    if "pixels" in fields:
+        fields["pixels"] = {
+            (ratio, size): (width, height)
+            for ratio, by_size in tables["pixels"][fields["pixels"]].items()
+            for size, (width, height) in by_size.items()
+            if ratio in ratios and size in sizes
+        }
     fields["sources"] = tuple(
         Source(facts=facts, **tables["source"][name])
         for facts, name in fields.get("sources", {}).items()
     )
-    fields["token_prices"] = tuple(
-        TokenPrice(**p) for p in fields.get("token_prices", ())
-    )
-    for key in ("image_tokens", "usd_per_image"):
-        fields[key] = MappingProxyType(fields.get(key, {}))
     return Model(**fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(names)}."
+
+
+def _show(value: object) -> str:
+    shown = str(value) if isinstance(value, Decimal) else repr(value)
+    return shown if len(shown) <= 60 else shown[:60] + "…"
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(_is_text(item) for item in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_amount(value: object) -> bool:
+    return _is_count(value) or (
+        isinstance(value, Decimal) and value.is_finite() and value >= 0
+    )
+
+
+def _is_day(value: object) -> bool:
+    return isinstance(value, date) and not isinstance(value, datetime)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_kind(value: object) -> bool:
+    return value in ("image", "text")
+
+
+def _is_table_of(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
+
+def _is_token_prices(value: object) -> bool:
+    needed, allowed = (
+        {"since", "input", "output"},
+        {"since", "input", "output", "image"},
+    )
+    return isinstance(value, list) and all(
+        isinstance(item, dict)
+        and needed <= item.keys() <= allowed
+        and all((_is_day if key == "since" else _is_amount)(item[key]) for key in item)
+        for item in value
+    )
+
+
+def _token_prices(value: list[_Row]) -> tuple[TokenPrice, ...]:
+    return tuple(
+        TokenPrice(
+            since=item["since"],
+            input=Decimal(item["input"]),
+            output=Decimal(item["output"]),
+            image=Decimal(item["image"]) if "image" in item else None,
+        )
+        for item in sorted(value, key=lambda item: item["since"])
+    )
+
+
+def _decimals(value: _Row) -> dict[str, Decimal]:
+    return {key: Decimal(amount) for key, amount in value.items()}
+
+
+_TEXT = ("a text", _is_text)
+_TEXTS = ("a list of texts", _is_texts)
+_COUNT = ("a whole number", _is_count)
+_AMOUNT = ("a number, not negative", _is_amount)
+_DAY = ("a date such as 2026-12-01", _is_day)
+_FLAG = ("true or false", _is_flag)
+
+_KEYS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "id": _TEXT,
+    "name": _TEXT,
+    "aliases": _TEXTS,
+    "provider": _TEXT,
+    "kind": ('"image" or "text"', _is_kind),
+    "lanes": _TEXTS,
+    "sizes": _TEXTS,
+    "default_size": _TEXT,
+    "send_size": _FLAG,
+    "ratios": _TEXTS,
+    "pixels": ("the name of a table [pixels.…]", _is_text),
+    "qualities": _TEXTS,
+    "reference_limit": _COUNT,
+    "reference_tokens": _COUNT,
+    "image_tokens": ("a table of whole numbers per size", _is_table_of(_is_count)),
+    "image_token_formula": _TEXT,
+    "thinking": _TEXTS,
+    "thinking_share": _AMOUNT,
+    "licence": _TEXT,
+    "commercial_use": _FLAG,
+    "released": _DAY,
+    "shutdown": _DAY,
+    "replacement": _TEXT,
+    "price": ('"provider:model" as genai-prices names it', _is_text),
+    "batch_multiplier": _AMOUNT,
+    "token_prices": (
+        "a list such as [{ since = 2026-11-04, input = 5, output = 30 }] (USD per million)",
+        _is_token_prices,
+    ),
+    "usd_per_image": (
+        'a table of USD per size or quality, or under "any"',
+        _is_table_of(_is_amount),
+    ),
+    "notes": _TEXT,
+    "sources": ("a table of names from [source]", _is_table_of(_is_text)),
+}
+
+_KEYS_AS: Mapping[str, Callable[[Any], Any]] = {
+    **{key: tuple for key, kind in _KEYS.items() if kind is _TEXTS},
+    "thinking_share": Decimal,
+    "batch_multiplier": Decimal,
+    "usd_per_image": _decimals,
+    "token_prices": _token_prices,
+}

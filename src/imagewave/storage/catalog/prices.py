@@ -9,13 +9,13 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
-from functools import cache
+from functools import lru_cache
 
 from genai_prices import types as tokens
 from genai_prices.data_snapshot import get_snapshot
 
 from imagewave.errors import ImagewaveError
-from imagewave.storage.catalog import Model
+from imagewave.storage.catalog import USER_FILE, Model
 
 CHARS_PER_TOKEN = 3
 """Characters of a prompt per token. English has about four; the estimate errs upwards."""
@@ -58,74 +58,186 @@ def estimate(
 ) -> Decimal:
     """USD that one request is expected to cost, rather a little too much than too little.
 
+    `prompt_chars` counts prompt and system instruction, `references` the images sent along.
+    `output_tokens` matters for text models only. `quality` is for models that have several.
+
     Raises:
         UnknownPrice: some price or token count that it needs is not known.
     """
     today = today or datetime.now(UTC).date()
-    multiplier = _multiplier(model, lane)
+    multiplier = _batch_multiplier(model, lane)
+    if model.usd_per_image:
+        return (_usd_per_image(model, size, quality) * multiplier).quantize(
+            _NANO, ROUND_UP
+        )
     prompt = math.ceil(prompt_chars / CHARS_PER_TOKEN)
     if references:
         if model.reference_tokens is None:
-            raise _unknown(model, "the input tokens of a reference image")
+            raise _unknown(
+                model, "the input tokens of a reference image", "reference_tokens"
+            )
         prompt += references * model.reference_tokens
+    cost = _token_cost(model, Usage(prompt, 0, 0, 0), today)
     if model.kind == "text":
         answer = TEXT_ANSWER_TOKENS if output_tokens is None else output_tokens
-        cost = _token_cost(model, Usage(prompt, 0, answer, 0), today)
+        cost += _token_cost(model, Usage(0, 0, answer, 0), today)
     else:
-        image = Usage(0, image_tokens(model, size, quality), 0, 0)
-        share = 0 if thinking == "minimal" else model.thinking_share
-        cost = _token_cost(model, image, today) * (1 + share)
-        cost += _token_cost(model, Usage(prompt, 0, 0, 0), today)
+        image = _token_cost(
+            model, Usage(0, image_tokens(model, size, quality), 0, 0), today
+        )
+        cost += image * (1 + (0 if thinking == "minimal" else model.thinking_share))
     return (cost * multiplier).quantize(_NANO, ROUND_UP)
 
 
 def metered(model: Model, usage: Usage, *, lane: str, at: date) -> Decimal:
     """USD that a request did cost, by the tokens its provider reported and the prices of that day.
 
+    prompt · in + image · img + (text + thoughts) · out, times the multiplier of a batch lane.
+
     Raises:
         UnknownPrice: no token price, or none for batches.
     """
-    return (_token_cost(model, usage, at) * _multiplier(model, lane)).quantize(
-        _NANO, ROUND_HALF_UP
-    )
+    cost = _token_cost(model, usage, at) * _batch_multiplier(model, lane)
+    return cost.quantize(_NANO, ROUND_HALF_UP)
 
 
-def image_tokens(model: Model, size: str | None, quality: str | None = None) -> int:
-    """Output tokens of one image of this size."""
+def cost_per_accepted(
+    per_call: Decimal, *, acceptance: Decimal, regeneration: Decimal
+) -> Decimal:
+    """USD for one accepted image, of calls that are repeated and accepted at these rates (0 to 1).
+
+    Raises:
+        ValueError: nothing is accepted, so that no sum buys an image.
+    """
+    if acceptance <= 0:
+        raise ValueError("an acceptance rate of 0 has no cost per accepted image")
+    return (per_call * (1 + regeneration) / acceptance).quantize(_NANO, ROUND_HALF_UP)
+
+
+def image_tokens(
+    model: Model, size: str | None = None, quality: str | None = None
+) -> int:
+    """Output tokens of one image of this size ("2K", "1024x1024"; None: the default) and quality.
+
+    Raises:
+        UnknownPrice: they are not published.
+    """
     size = size or model.default_size
+    if model.image_token_formula == "gpt-image-2" and size and quality:
+        width, _, height = size.partition("x")
+        if width.isdecimal() and height.isdecimal():
+            return gpt_image_2_tokens(int(width), int(height), quality)
     if size is None or size not in model.image_tokens:
-        raise _unknown(model, f"the output tokens of an image of size {size}")
+        what = f"the output tokens of an image of size {size}"
+        raise _unknown(
+            model, what + (f" and quality {quality}" if quality else ""), "image_tokens"
+        )
     return model.image_tokens[size]
 
 
-def _multiplier(model: Model, lane: str) -> Decimal:
+def gpt_image_2_tokens(width: int, height: int, quality: str) -> int:
+    """Output tokens of gpt-image-2: a formula that somebody fitted to its answers.
+
+    Raises:
+        ValueError: the size is one that the model refuses, or the quality is none of its three.
+    """
+    factor = {"low": 16, "medium": 48, "high": 96}.get(quality)
+    if factor is None:
+        raise ValueError(
+            f"gpt-image-2 has low, medium and high quality, not {quality!r}"
+        )
+    long, short = max(width, height), min(width, height)
+    if short < 16 or width % 16 or height % 16 or long > 3840 or long > 3 * short:
+        raise ValueError(f"gpt-image-2 does not draw {width}x{height}")
+    rows = (2 * factor * short + long) // (2 * long)
+    return -(-factor * rows * (2_000_000 + width * height) // 4_000_000)
+
+
+def token_rates(model: Model, at: date) -> tuple[Decimal, Decimal, Decimal | None]:
+    """USD per million tokens of input, of text output and of image output, outside of batches.
+
+    Image output is None where the model has no rate of its own for it. Rates that rise with the
+    prompt's length are those of short prompts.
+
+    Raises:
+        UnknownPrice: the model has no token prices.
+    """
+    rates = _rates(model, at)
+    return (
+        _base(rates.input_mtok),
+        _base(rates.output_mtok),
+        _optional(rates.output_image_mtok),
+    )
+
+
+def _base(rate: Decimal | tokens.TieredPrices | None) -> Decimal:
+    assert rate is not None  # _rates has seen to it
+    return rate.base if isinstance(rate, tokens.TieredPrices) else rate
+
+
+def _optional(rate: Decimal | tokens.TieredPrices | None) -> Decimal | None:
+    return None if rate is None else _base(rate)
+
+
+def _batch_multiplier(model: Model, lane: str) -> Decimal:
     if not lane.endswith("-batch"):
         return Decimal(1)
     if model.batch_multiplier is None:
-        raise _unknown(model, "the batch price")
+        raise _unknown(model, "the batch price", "batch_multiplier")
     return model.batch_multiplier
 
 
+def _usd_per_image(model: Model, size: str | None, quality: str | None) -> Decimal:
+    for key in (quality, size, "any"):
+        if key is not None and key in model.usd_per_image:
+            return model.usd_per_image[key]
+    raise _unknown(model, f"the price of an image of size {size}", "usd_per_image")
+
+
 def _token_cost(model: Model, usage: Usage, at: date) -> Decimal:
-    """The formula prompt·in + image·img + (text + thoughts)·out, as genai-prices computes it."""
-    provider, info = _price_row(model.price)
+    """USD at standard prices; genai-prices splits the output into its image part and the rest."""
     counts = tokens.Usage(
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.image_tokens + usage.text_tokens + usage.thought_tokens,
         output_image_tokens=usage.image_tokens,
     )
-    moment = datetime.combine(at, time(12), UTC)
-    return info.calc_price(counts, provider, genai_request_timestamp=moment).total_price
+    return _rates(model, at).calc_price(counts)["total_price"]
 
 
-@cache
-def _price_row(price: str) -> tuple[tokens.Provider, tokens.ModelInfo]:
+def _rates(model: Model, at: date) -> tokens.ModelPrice:
+    """The token prices of that day: the catalog's own, else those of genai-prices."""
+    if model.token_prices:
+        in_force = [price for price in model.token_prices if price.since <= at]
+        if not in_force:
+            first = model.token_prices[0].since
+            raise _unknown(model, f"the token prices before {first}", "token_prices")
+        own = in_force[-1]
+        return tokens.ModelPrice(
+            input_mtok=own.input, output_mtok=own.output, output_image_mtok=own.image
+        )
+    rates = _package_rates(model.price, at) if model.price else None
+    if rates is None or rates.input_mtok is None or rates.output_mtok is None:
+        if model.provider == "self":
+            what = "the hourly price of the GPU pool and the seconds taken"
+            raise UnknownPrice(
+                f"The cost of {model.id!r} needs {what}, which nobody has given."
+            )
+        raise _unknown(model, "the token prices", "token_prices")
+    return rates
+
+
+@lru_cache(maxsize=256)
+def _package_rates(price: str, at: date) -> tokens.ModelPrice | None:
     provider, _, name = price.partition(":")
-    return get_snapshot().find_provider_model(name, None, provider, None)
+    try:
+        _, info = get_snapshot().find_provider_model(name, None, provider, None)
+    except LookupError:
+        return None
+    return info.get_prices(datetime.combine(at, time(12), UTC))
 
 
-def _unknown(model: Model, what: str) -> UnknownPrice:
+def _unknown(model: Model, what: str, key: str) -> UnknownPrice:
     return UnknownPrice(
         f"Nobody knows {what} of {model.id!r}, so its cost cannot be told.",
-        "Add it in the file that $IMAGEWAVE_MODELS names.",
+        f"Add {key} for it in the file that ${USER_FILE} names, or choose another model.",
     )
