@@ -212,10 +212,9 @@ class ModelCheck:
                 path, f"{model.id!r} is a model for {model.kind}s, not {kind}s.", kind
             )
             return None
-        if self.lane in LANES and self.lane not in model.lanes:
-            self._refuse(
-                path, f"{model.id!r} cannot be reached by {self.lane!r}.", kind
-            )
+        if not self._lanes & set(model.lanes):
+            lanes = " or ".join(sorted(self._lanes))
+            self._refuse(path, f"{model.id!r} cannot be reached by {lanes}.", kind)
             return None
         return model
 
@@ -223,7 +222,7 @@ class ModelCheck:
         others = [
             m.id
             for m in catalog.models()
-            if m.kind == kind and m.alive(self._today) and set(m.lanes) & self._lanes
+            if m.kind == kind and m.alive(self._today) and self._lanes & set(m.lanes)
         ]
         fix = f"Choose one of {', '.join(others)}." if others else ""
         self.faults.append(Fault(path=path, message=message, fix=fix))

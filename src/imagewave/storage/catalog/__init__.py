@@ -112,7 +112,7 @@ def models() -> tuple[Model, ...]:
 
 
 def find_model(name: str) -> Model:
-    """The model of this id or alias; case, spaces and ' -_.' make no difference.
+    """The model of this id or alias; case and separators make no difference.
 
     Raises:
         UnknownModel: none; the message names the nearest.
@@ -139,7 +139,7 @@ def require_alive(model: Model, today: date | None = None) -> str | None:
     today = today or _today()
     if model.shutdown is None or model.shutdown - today > NOTICE:
         return None
-    heir = replacement(model, today)
+    heir = replacement_of(model, today)
     instead = f"Use {heir.id!r} instead." if heir else ""
     if not model.alive(today):
         raise RetiredModel(
@@ -150,7 +150,7 @@ def require_alive(model: Model, today: date | None = None) -> str | None:
     return f"The model {model.id!r} is shut down {when} {instead}".rstrip()
 
 
-def replacement(model: Model, today: date | None = None) -> Model | None:
+def replacement_of(model: Model, today: date | None = None) -> Model | None:
     """The living model that the provider names instead, through dead ones; None: there is none."""
     seen = {model.id}
     while model.replacement and model.replacement not in seen:
