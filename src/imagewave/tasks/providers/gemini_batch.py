@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 from google import genai
@@ -111,6 +111,11 @@ class GeminiBatchLane:
             ),
         )
         self._session = _Session(api_key)
+        # Only a stand-in answers on this very machine.
+        host = urlsplit(self._root).hostname or ""
+        self.realm = (
+            "sandbox" if host == "localhost" or host.startswith("127.") else "live"
+        )
 
     @classmethod
     def from_environment(

@@ -39,7 +39,7 @@ def split_lines(chunks: Iterable[bytes], *, limit: int = MAX_LINE) -> Iterator[L
                 pending.append(memoryview(chunk)[start:stop])
                 held += stop - start
                 if held > limit:
-                    pending = [b"".join(pending)[:KEPT_OF_CUT]]
+                    pending = [b"".join(pending)[: min(KEPT_OF_CUT, limit)]]
                     overlong = True
             start = stop + 1
             if end >= 0:

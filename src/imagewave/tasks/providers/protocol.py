@@ -95,6 +95,11 @@ class Lane(Protocol):
         ...
 
     @property
+    def realm(self) -> str:
+        """Whose pictures these are: `live`, or `sandbox` for a stand-in on this machine."""
+        ...
+
+    @property
     def max_requests(self) -> int:
         """The most requests that one job may hold."""
         ...
