@@ -1,0 +1,99 @@
+"""`imagewave sandbox`: the stand-in for the providers' APIs, run alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="A stand-in for the Gemini API, for people who write clients and tests.",
+    no_args_is_help=True,
+)
+
+_SERVE_HELP = """
+Serve the Gemini API's wire formats on a port: uploads, batches, generateContent, downloads.
+
+It draws its own pictures, plants defects at known rates, and keeps a ledger of what a real
+service would have billed. Any key is accepted, except an empty one and those that begin with
+"bad". Everything lives in the state folder and survives a restart.
+
+Examples:
+
+  imagewave sandbox serve
+
+  imagewave sandbox serve --port 8765 --state ./sandbox --defects harsh
+
+  imagewave sandbox serve --defects none --tiny 16 --pending 0 --running 0
+
+  GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8765 GEMINI_API_KEY=any python my_client.py
+
+While it runs:
+
+  curl localhost:8765/sandbox/ledger/summary
+
+  curl -X PUT localhost:8765/sandbox/faults -d '{"get_500": 2, "download_dropped":
+  {"times": 3, "fraction": 0.9}}'
+
+  curl -X PUT localhost:8765/sandbox/config -d '{"defects": {"blank": 0.2}, "running_s": 5}'
+
+A FILE.toml for --defects has settings at the top and rates in a table:
+
+  pending_s = 2.0
+
+  [defects]
+  blank = 0.05
+  finish_image_safety = 0.02
+"""
+
+
+@app.callback()
+def sandbox() -> None:
+    """A stand-in for the Gemini API, for people who write clients and tests."""
+
+
+@app.command("serve", help=_SERVE_HELP)
+def serve_command(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    state: Annotated[Path, typer.Option(help="Folder for jobs, files and the ledger.")] = Path(
+        "imagewave-sandbox"
+    ),
+    defects: Annotated[
+        str, typer.Option(help="What goes wrong: none, mild, harsh, or a TOML file.")
+    ] = "mild",
+    seed: Annotated[int, typer.Option(help="Deals the defects; another seed, others.")] = 0,
+    tiny: Annotated[int, typer.Option(help="Divide the pictures' edges by this.")] = 1,
+    pending: Annotated[float | None, typer.Option(help="Seconds a job is PENDING.")] = None,
+    running: Annotated[float | None, typer.Option(help="Seconds a job is RUNNING.")] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help='Write {"url": …} here once requests are taken.')
+    ] = None,
+    exit_with_parent: Annotated[
+        bool, typer.Option("--exit-with-parent", help="Stop when standard input is closed.")
+    ] = False,
+) -> None:
+    """Runs the server until it is told to stop."""
+    from imagewave.errors import ImagewaveError
+    from imagewave.sandbox.config import BadConfig, Config, read_config
+    from imagewave.sandbox.defects import UnknownDefect
+    from imagewave.sandbox.server import serve, write_ready_file
+
+    settings: dict[str, object] = {"seed": seed, "tiny": tiny}
+    if pending is not None:
+        settings["pending_s"] = pending
+    if running is not None:
+        settings["running_s"] = running
+    try:
+        if defects.endswith(".toml"):
+            config = Config().merged(read_config(Path(defects))).merged(settings)
+        else:
+            config = Config().merged({**settings, "defects": defects})
+    except (BadConfig, UnknownDefect, OSError) as error:
+        raise ImagewaveError(f"The sandbox cannot be set up: {error}.") from error
+
+    def ready(url: str) -> None:
+        typer.echo(f"sandbox ready at {url}")
+        if ready_file is not None:
+            write_ready_file(ready_file, url)
+
+    serve(state, config, host=host, port=port, on_ready=ready, exit_with_parent=exit_with_parent)

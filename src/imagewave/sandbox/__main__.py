@@ -1,0 +1,30 @@
+"""`python -m imagewave.sandbox JSON`: how `EmbeddedSandbox` starts its child.
+
+People use `imagewave sandbox serve`. The argument holds `state`, `ready_file`, `host`, `port` and
+`settings`, which are those of `Config`.
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+from imagewave.sandbox.config import Config
+from imagewave.sandbox.server import serve, write_ready_file
+
+
+def main(argument: str) -> None:
+    """Serves until the parent ends."""
+    options = json.loads(argument)
+    serve(
+        Path(options["state"]),
+        Config().merged(options["settings"]),
+        host=options["host"],
+        port=options["port"],
+        on_ready=partial(write_ready_file, Path(options["ready_file"])),
+        exit_with_parent=True,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,85 @@
+"""The ASGI application: routes, keys and errors."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from imagewave.sandbox import control, gemini
+from imagewave.sandbox.config import Config
+from imagewave.sandbox.http import json_response
+from imagewave.sandbox.service import Service
+from imagewave.sandbox.wire import ApiError
+
+
+def build_app(root: Path, config: Config) -> Starlette:
+    """The application over a state folder. One process per folder."""
+    service = Service(root, config)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        service.jobs.resume()
+        yield
+        await service.jobs.stop()
+
+    app = Starlette(
+        routes=[*control.routes(service), *gemini.routes(service)],
+        lifespan=lifespan,
+        exception_handlers={ApiError: _google_error, HTTPException: _http_error},
+    )
+    app.add_middleware(_Keys)
+    return app
+
+
+class _Keys:
+    """Refuses callers without a key, and keys that begin with `bad`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            request = Request(scope)
+            error = _key_error(request)
+            if error is not None:
+                await json_response(error.body(), error.http_code)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _key_error(request: Request) -> ApiError | None:
+    if request.url.path.startswith("/sandbox") or "upload_id" in request.query_params:
+        return None
+    key = request.headers.get("x-goog-api-key") or request.query_params.get("key") or ""
+    if not key:
+        return ApiError(
+            "PERMISSION_DENIED",
+            "Method doesn't allow unregistered callers (callers without established identity). "
+            "Please use API Key or other form of API consumer identity to call this API.",
+        )
+    if key.startswith("bad"):
+        info = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "API_KEY_INVALID",
+            "domain": "googleapis.com",
+            "metadata": {"service": "generativelanguage.googleapis.com"},
+        }
+        message = "API key not valid. Please pass a valid API key."
+        return ApiError("INVALID_ARGUMENT", message, [info])
+    return None
+
+
+async def _google_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return json_response(error.body(), error.http_code)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = {"error": {"code": error.status_code, "message": error.detail, "status": "NOT_FOUND"}}
+    return JSONResponse(body, error.status_code)

@@ -1,0 +1,226 @@
+"""The Gemini API's routes: models, files, batches and generateContent."""
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from imagewave.sandbox import gemini_files
+from imagewave.sandbox.answers import answer
+from imagewave.sandbox.files import new_id
+from imagewave.sandbox.gemini_views import batch_view, cut_page, model_view
+from imagewave.sandbox.http import Hangup, json_body, json_response
+from imagewave.sandbox.jobs import Job
+from imagewave.sandbox.ledger import Entry
+from imagewave.sandbox.models import served
+from imagewave.sandbox.prices import bill
+from imagewave.sandbox.results import BadInput, read_lines
+from imagewave.sandbox.service import Service, today
+from imagewave.sandbox.wire import ApiError, CreateBatchRequest, parse, to_ask
+
+VERSIONS = ("v1", "v1beta", "v1alpha")
+_INLINE_LIMIT = 20_000_000
+
+
+def routes(service: Service) -> list[Route]:
+    """All routes, for every version of the API in the path."""
+    api = _Gemini(service)
+    return [*gemini_files.routes(service, VERSIONS), *(r for v in VERSIONS for r in api.routes(v))]
+
+
+class _Gemini:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def routes(self, version: str) -> list[Route]:
+        root = f"/{version}"
+        return [
+            Route(f"{root}/models", self.list_models),
+            Route(f"{root}/models/{{name}}:generateContent", self.generate, methods=["POST"]),
+            Route(f"{root}/models/{{name}}:batchGenerateContent", self.create, methods=["POST"]),
+            Route(f"{root}/models/{{name}}", self.get_model),
+            Route(f"{root}/batches", self.list_batches),
+            Route(f"{root}/batches/{{name}}:cancel", self.cancel, methods=["POST"]),
+            Route(f"{root}/batches/{{name}}", self.get_batch, methods=["GET"]),
+            Route(f"{root}/batches/{{name}}", self.delete_batch, methods=["DELETE"]),
+        ]
+
+    async def list_models(self, request: Request) -> Response:
+        page, token = cut_page(request, list(served(today())), lambda m: m.id, default=50)
+        return json_response({"models": [model_view(m) for m in page], **token})
+
+    async def get_model(self, request: Request) -> Response:
+        return json_response(model_view(self._service.model(_name(request), "getModel")))
+
+    async def generate(self, request: Request) -> Response:
+        _raise_fault(self._service, "call_429", "RESOURCE_EXHAUSTED")
+        _raise_fault(self._service, "call_500", "INTERNAL")
+        payload = await json_body(request)
+        return json_response(await asyncio.to_thread(self._answer, _name(request), payload))
+
+    def _answer(self, name: str, payload: object) -> dict[str, Any]:
+        service = self._service
+        model = service.model(name, "generateContent")
+        ask = to_ask(payload, model, service.read_file)
+        # A call has no key: what it says stands in for one.
+        key = f"{model.id}\0{ask.system}\0{ask.prompt}\0{ask.seed}"
+        defects = service.config.defects.choose(
+            seed=service.config.seed,
+            key=key,
+            prompt=ask.prompt,
+            wants_image=model.image,
+            has_references=bool(ask.images),
+            asked_before=0,
+        )
+        answered = answer(ask, key=key, defects=defects, tiny=service.config.tiny)
+        entry = Entry(
+            time=time.time(),
+            job=service.next_call(),
+            line=0,
+            key=None,
+            model=model.id,
+            batch=False,
+            outcome=answered.outcome,
+            reason=answered.reason,
+            tokens=answered.tokens,
+            usd=bill(model, answered.tokens, batch=False),
+            defects=tuple(sorted(defects)),
+        )
+        service.ledger.record([entry])
+        if answered.error is not None:
+            code, message = answered.error
+            raise ApiError(
+                {3: "INVALID_ARGUMENT", 8: "RESOURCE_EXHAUSTED"}.get(code, "INTERNAL"), message
+            )
+        assert answered.response is not None
+        return answered.response
+
+    async def create(self, request: Request) -> Response:
+        service = self._service
+        if service.faults.take("create_unheard"):
+            return Hangup()
+        _raise_fault(service, "create_429", "RESOURCE_EXHAUSTED")
+        payload = await json_body(request)
+        refusals = {
+            status: fault
+            for name, status in (("create_500", "INTERNAL"), ("create_503", "UNAVAILABLE"))
+            if (fault := service.faults.take(name))
+        }
+        if any(not fault["accepted"] for fault in refusals.values()):
+            raise _fault_error(*next(iter(refusals.items())))
+        job = await self._accept(_name(request), payload)
+        if refusals:
+            raise _fault_error(*next(iter(refusals.items())))
+        if service.faults.take("create_dropped"):
+            return Hangup()
+        return json_response(batch_view(service, job))
+
+    async def _accept(self, name: str, payload: Any) -> Job:
+        service = self._service
+        model = service.model(name, "batchGenerateContent")
+        batch = parse(CreateBatchRequest, payload).batch
+        if service.jobs.open_count() >= service.config.max_jobs:
+            raise _quota_error(
+                f"You exceeded your current quota: {service.config.max_jobs} concurrent batch jobs.",
+                "BatchGenerateContentConcurrentJobsPerProject",
+            )
+        job_id = new_id()
+        source = batch.input_config
+        if source.requests is not None:
+            rows = source.requests.requests
+            encoded = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+            if len(encoded) > _INLINE_LIMIT:
+                raise ApiError(
+                    "INVALID_ARGUMENT",
+                    f"Request payload size exceeds the limit: {_INLINE_LIMIT} bytes.",
+                )
+            service.jobs.inline_path(job_id).write_bytes(encoded)
+            count, file_id = len(rows), ""
+        elif source.file_name:
+            stored = service.files.get(source.file_name.removeprefix("files/"))
+            file_id = stored.id
+            count = await asyncio.to_thread(_count, service, file_id)
+        else:
+            raise ApiError("INVALID_ARGUMENT", "batch.input_config: no input is given.")
+        return service.jobs.create(
+            job_id=job_id,
+            model=model,
+            display_name=batch.display_name,
+            source=file_id,
+            count=count,
+        )
+
+    async def get_batch(self, request: Request) -> Response:
+        _raise_fault(self._service, "get_500", "INTERNAL")
+        return json_response(batch_view(self._service, self._job(request)))
+
+    async def list_batches(self, request: Request) -> Response:
+        _raise_fault(self._service, "list_500", "INTERNAL")
+        now = time.time()
+        listed = [job for job in self._service.jobs.all() if job.listed_from <= now]
+        page, token = cut_page(request, listed, lambda job: job.id, default=50)
+        operations = [batch_view(self._service, job, inline=False) for job in page]
+        # An empty page is an empty object, without the list.
+        return json_response({**({"operations": operations} if operations else {}), **token})
+
+    async def cancel(self, request: Request) -> Response:
+        self._service.jobs.cancel(self._job(request).id)
+        return json_response({})
+
+    async def delete_batch(self, request: Request) -> Response:
+        self._service.jobs.delete(self._job(request).id)
+        return json_response({})
+
+    def _job(self, request: Request) -> Job:
+        job = self._service.jobs.get(_name(request))
+        if job is None:
+            raise ApiError("NOT_FOUND", "Requested entity was not found.")
+        return job
+
+
+def _name(request: Request) -> str:
+    return str(request.path_params["name"])
+
+
+def _count(service: Service, file_id: str) -> int:
+    """How many requests the input holds; what cannot be read fails the job later, not here."""
+    count = 0
+    try:
+        for _ in read_lines(service.files.path(file_id)):
+            count += 1
+    except BadInput:
+        return count + 1
+    return count
+
+
+def _raise_fault(service: Service, name: str, status: str) -> None:
+    if fault := service.faults.take(name):
+        raise _fault_error(status, fault)
+
+
+def _fault_error(status: str, fault: dict[str, Any]) -> ApiError:
+    if status == "RESOURCE_EXHAUSTED":
+        return _quota_error("You exceeded your current quota.", "", fault.get("retry_after"))
+    message = {"INTERNAL": "Internal error encountered."}.get(
+        status, "The model is overloaded. Please try again later."
+    )
+    return ApiError(status, message, _retry_info(fault.get("retry_after")))
+
+
+def _quota_error(message: str, quota_id: str, retry_after: float | None = None) -> ApiError:
+    details = _retry_info(retry_after)
+    if quota_id:
+        failure = {"violations": [{"quotaId": quota_id}]}
+        details.append({"@type": "type.googleapis.com/google.rpc.QuotaFailure", **failure})
+    return ApiError("RESOURCE_EXHAUSTED", message, details)
+
+
+def _retry_info(retry_after: float | None) -> list[dict[str, Any]]:
+    if retry_after is None:
+        return []
+    delay = f"{retry_after:g}s"
+    return [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]

@@ -1,0 +1,124 @@
+"""The Gemini API's files: resumable upload, metadata, list, delete and download."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from imagewave.sandbox.files import Upload
+from imagewave.sandbox.gemini_views import cut_page, file_view
+from imagewave.sandbox.http import FileSlice, json_body, json_response
+from imagewave.sandbox.service import Service
+from imagewave.sandbox.wire import ApiError
+
+_MAX_FILE = 2 * 1024**3
+
+
+def routes(service: Service, versions: Sequence[str]) -> list[Route]:
+    """All routes of the files, for every version of the API in the path."""
+    api = _Files(service)
+    found = []
+    for version in versions:
+        root = f"/{version}/files"
+        found += [
+            Route(f"/upload{root}", api.upload, methods=["POST", "PUT"]),
+            Route(root, api.list, methods=["GET"]),
+            Route(f"{root}/{{name}}:download", api.download, methods=["GET"]),
+            Route(f"/download{root}/{{name}}:download", api.download, methods=["GET"]),
+            Route(f"{root}/{{name}}", api.get, methods=["GET"]),
+            Route(f"{root}/{{name}}", api.delete, methods=["DELETE"]),
+        ]
+    return found
+
+
+class _Files:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def upload(self, request: Request) -> Response:
+        """One step of a resumable upload, as its X-Goog-Upload-Command says."""
+        if self._service.faults.take("upload_500"):
+            raise ApiError("INTERNAL", "Internal error encountered.")
+        header = request.headers.get("x-goog-upload-command", "")
+        commands = {command.strip() for command in header.split(",")}
+        if "start" in commands:
+            return await self._start(request)
+        upload = self._service.files.upload(request.query_params.get("upload_id", ""))
+        if "query" in commands:
+            return self._active(upload)
+        if "upload" in commands:
+            offset = request.headers.get("x-goog-upload-offset", "0")
+            if not offset.isdigit():
+                raise ApiError("INVALID_ARGUMENT", f"Invalid upload offset: {offset}")
+            await self._service.files.append(upload, int(offset), request.stream())
+        if "finalize" in commands:
+            stored = self._service.files.finish(upload, self._service.config.file_ttl_s)
+            view = {"file": file_view(stored, _base_url(request))}
+            return json_response(view, **{"x-goog-upload-status": "final"})
+        if "upload" in commands:
+            return self._active(upload)
+        raise ApiError("INVALID_ARGUMENT", f"Invalid upload command: {header!r}")
+
+    async def _start(self, request: Request) -> Response:
+        if request.headers.get("x-goog-upload-protocol", "").lower() != "resumable":
+            raise ApiError("INVALID_ARGUMENT", "Only the resumable upload protocol is supported.")
+        announced = request.headers.get("x-goog-upload-header-content-length", "")
+        size = int(announced) if announced.isdigit() else None
+        if size is not None and size > _MAX_FILE:
+            raise ApiError("INVALID_ARGUMENT", f"File size exceeds the limit: {_MAX_FILE} bytes.")
+        file = (await json_body(request)).get("file", {})
+        upload = self._service.files.begin(
+            file_id=str(file.get("name") or "").removeprefix("files/"),
+            display_name=str(file.get("displayName") or file.get("display_name") or ""),
+            mime_type=str(
+                file.get("mimeType")
+                or file.get("mime_type")
+                or request.headers.get("x-goog-upload-header-content-type", "")
+            ),
+            size=size,
+        )
+        url = f"{_base_url(request)}{request.url.path}?upload_id={upload.id}&upload_protocol=resumable"
+        headers = {"x-goog-upload-url": url, "x-goog-upload-status": "active"}
+        return json_response({}, **headers, **{"x-goog-upload-chunk-granularity": "262144"})
+
+    def _active(self, upload: Upload) -> Response:
+        received = str(self._service.files.received(upload))
+        headers = {"x-goog-upload-status": "active", "x-goog-upload-size-received": received}
+        return json_response({}, **headers)
+
+    async def list(self, request: Request) -> Response:
+        """One page of the files, newest first."""
+        stored = self._service.files.all()
+        page, token = cut_page(request, stored, lambda file: file.id, default=10)
+        files = [file_view(file, _base_url(request)) for file in page]
+        return json_response({**({"files": files} if files else {}), **token})
+
+    async def get(self, request: Request) -> Response:
+        """One file's metadata."""
+        stored = self._service.files.get(request.path_params["name"])
+        return json_response(file_view(stored, _base_url(request)))
+
+    async def delete(self, request: Request) -> Response:
+        """Removes a file."""
+        self._service.files.delete(request.path_params["name"])
+        return json_response({})
+
+    async def download(self, request: Request) -> Response:
+        """The bytes of a generated file; uploaded ones are not given back, as at Google."""
+        if self._service.faults.take("download_500"):
+            raise ApiError("INTERNAL", "Internal error encountered.")
+        stored = self._service.files.get(request.path_params["name"])
+        if not stored.generated:
+            raise ApiError("INVALID_ARGUMENT", "Only generated files can be downloaded.")
+        fault = self._service.faults.take("download_dropped")
+        return FileSlice(
+            self._service.files.path(stored.id),
+            stored.mime_type,
+            request.headers.get("range", ""),
+            cut_at=float(fault["fraction"]) if fault else None,
+        )
+
+
+def _base_url(request: Request) -> str:
+    return str(request.base_url).rstrip("/")

@@ -1,0 +1,296 @@
+"""Batch jobs: their states on the clock, the work behind them, and their bill, once.
+
+A job is `jobs/<id>.json`. Until it is done, its state follows from the clock and its times, so a
+restart needs nothing but the file. To finish, the result file is completed, then the bill is
+written beside the job, then the ledger takes the bill, then the job is marked done: a kill between
+any two of these is made good by going through the same steps again.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from imagewave.sandbox.config import Config
+from imagewave.sandbox.disk import write_atomically
+from imagewave.sandbox.faults import Faults
+from imagewave.sandbox.files import FileStore
+from imagewave.sandbox.ledger import Entry, Ledger
+from imagewave.sandbox.models import SandboxModel, find
+from imagewave.sandbox.results import BadInput, Setting, write_results
+
+_LOG = logging.getLogger(__name__)
+
+PENDING, RUNNING, SUCCEEDED = "PENDING", "RUNNING", "SUCCEEDED"
+FAILED, CANCELLED, EXPIRED = "FAILED", "CANCELLED", "EXPIRED"
+PARTIAL = "PARTIALLY_SUCCEEDED"
+
+_DEALT = (
+    "list_lag",
+    "job_failed",
+    "job_cancelled",
+    "job_expired",
+    "job_partial",
+    "job_stuck",
+    "result_gone",
+    "result_truncated",
+    "result_long_line",
+    "result_crlf",
+    "result_no_final_newline",
+    "result_invalid_utf8",
+)
+_ENDS = {"job_failed": FAILED, "job_cancelled": CANCELLED, "job_expired": EXPIRED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job; `end` is its terminal state, empty until then; times are epoch seconds.
+
+    `source` is the input file's id, empty for inline requests; `result` the result file's id.
+    """
+
+    id: str
+    model: str
+    display_name: str
+    count: int
+    created: float
+    starts: float
+    due: float
+    expires: float
+    source: str = ""
+    faults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    end: str = ""
+    ended: float = 0.0
+    message: str = ""
+    result: str = ""
+    succeeded: int = 0
+    failed: int = 0
+
+    def state(self, now: float) -> str:
+        """Where the job stands."""
+        if self.end:
+            return self.end
+        return RUNNING if now >= self.starts and "job_stuck" not in self.faults else PENDING
+
+    @property
+    def listed_from(self) -> float:
+        """When the list first shows the job."""
+        return self.created + float(self.faults.get("list_lag", {}).get("seconds", 0))
+
+
+class Jobs:
+    """All jobs of a state folder and the tasks that move them; lives on one event loop."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        files: FileStore,
+        ledger: Ledger,
+        faults: Faults,
+        config: Callable[[], Config],
+        read_file: Callable[[str], bytes],
+    ) -> None:
+        self._root = root / "jobs"
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._files = files
+        self._ledger = ledger
+        self._faults = faults
+        self._config = config
+        self._read_file = read_file
+        self._jobs = {
+            job.id: job
+            for path in self._root.glob("*.json")
+            if (job := Job(**orjson.loads(path.read_bytes())))
+        }
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="sandbox-draw")
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+
+    def resume(self) -> None:
+        """Takes up every job that is not done."""
+        for job in self._jobs.values():
+            if not job.end:
+                self._follow(job.id)
+
+    async def stop(self) -> None:
+        """Leaves everything as it stands on disk."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def create(
+        self, *, job_id: str, model: SandboxModel, display_name: str, source: str, count: int
+    ) -> Job:
+        """Accepts a job. Inline requests must already stand in `inline_path(job_id)`."""
+        config, now = self._config(), time.time()
+        dealt = {name: fault for name in _DEALT if (fault := self._faults.take(name))}
+        starts = now + config.pending_s
+        job = Job(
+            id=job_id,
+            model=model.id,
+            display_name=display_name,
+            count=count,
+            created=now,
+            starts=starts,
+            due=starts + config.running_s + config.per_line_s * count,
+            expires=now + config.expire_s,
+            source=source,
+            faults=dealt,
+        )
+        self._save(job)
+        self._follow(job.id)
+        return job
+
+    def get(self, job_id: str) -> Job | None:
+        """The job, or None."""
+        return self._jobs.get(job_id)
+
+    def all(self) -> list[Job]:
+        """Every job, newest first."""
+        return sorted(self._jobs.values(), key=lambda job: (-job.created, job.id))
+
+    def open_count(self) -> int:
+        """How many jobs are not done."""
+        return sum(1 for job in self._jobs.values() if not job.end)
+
+    def cancel(self, job_id: str) -> None:
+        """Ends the job without results or bill; a job that is done stays as it is."""
+        job = self._jobs[job_id]
+        if not job.end and not self._faults.take("cancel_ignored"):
+            self._end(job, CANCELLED)
+
+    def release(self, job_id: str) -> None:
+        """Lets a stuck job start now."""
+        job = self._jobs[job_id]
+        faults = {name: fault for name, fault in job.faults.items() if name != "job_stuck"}
+        self._save(replace(job, faults=faults))
+        self._changed[job_id].set()
+
+    def delete(self, job_id: str) -> None:
+        """Removes the job and its result."""
+        job = self._jobs.pop(job_id)
+        if task := self._tasks.pop(job_id, None):
+            task.cancel()
+        if job.result and self._files.path(job.result).exists():
+            self._files.delete(job.result)
+        for path in (self._path(job_id), self._bill(job_id), self.inline_path(job_id)):
+            path.unlink(missing_ok=True)
+
+    def inline_path(self, job_id: str) -> Path:
+        """Where a job's inline requests stand, as the lines of an input file would."""
+        return self._root / f"{job_id}.requests.jsonl"
+
+    def _follow(self, job_id: str) -> None:
+        self._changed[job_id] = asyncio.Event()
+        task = asyncio.create_task(self._run(job_id), name=f"sandbox-job-{job_id}")
+        task.add_done_callback(_report)
+        self._tasks[job_id] = task
+
+    async def _run(self, job_id: str) -> None:
+        changed = self._changed[job_id]
+        while "job_stuck" in self._jobs[job_id].faults:
+            changed.clear()
+            try:
+                async with asyncio.timeout(self._jobs[job_id].expires - time.time()):
+                    await changed.wait()
+            except TimeoutError:
+                self._end(self._jobs[job_id], EXPIRED)
+                return
+        job = self._jobs[job_id]
+        await _sleep_until(job.starts)
+        if ended := next((end for fault, end in _ENDS.items() if fault in job.faults), None):
+            await _sleep_until(job.due)
+            self._end_if_open(job_id, ended, _REASONS.get(ended, ""))
+            return
+        try:
+            entries = await self._work(job)
+        except BadInput as error:
+            self._end_if_open(job_id, FAILED, str(error))
+            return
+        await _sleep_until(job.due)
+        if self._jobs[job_id].end:
+            self._out(job_id).unlink(missing_ok=True)
+        else:
+            self._settle(job_id, entries)
+
+    async def _work(self, job: Job) -> list[Entry]:
+        """Draws the result file, or finds it drawn before a kill; returns the bill."""
+        bill = self._bill(job.id)
+        if bill.exists():
+            return [Entry.from_json(line) for line in bill.read_bytes().splitlines()]
+        setting = Setting(
+            job=job.id,
+            model=find(job.model),
+            count=job.count,
+            config=self._config(),
+            faults=job.faults,
+            read_file=self._read_file,
+            answered_before=self._ledger.answers_to,
+            stopped=lambda: bool(self._jobs.get(job.id, job).end),
+        )
+        source = self._files.path(job.source) if job.source else self.inline_path(job.id)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._pool, write_results, source, self._out(job.id), setting
+        )
+
+    def _settle(self, job_id: str, entries: list[Entry]) -> None:
+        job = self._jobs[job_id]
+        result = f"batch-{job_id}"
+        if not self._bill(job_id).exists():
+            write_atomically(self._bill(job_id), b"".join(e.to_json() + b"\n" for e in entries))
+        if self._out(job_id).exists():
+            self._files.adopt(result, self._out(job_id), self._config().file_ttl_s)
+        self._ledger.record(entries)
+        if "result_gone" in job.faults:
+            self._files.forget(result)
+        failed = sum(1 for entry in entries if entry.outcome == "error")
+        settled = replace(job, result=result, succeeded=len(entries) - failed, failed=failed)
+        self._end(settled, PARTIAL if "job_partial" in job.faults else SUCCEEDED)
+
+    def _end_if_open(self, job_id: str, end: str, message: str) -> None:
+        if not self._jobs[job_id].end:
+            self._end(self._jobs[job_id], end, message)
+
+    def _end(self, job: Job, end: str, message: str = "") -> None:
+        self._save(replace(job, end=end, ended=time.time(), message=message))
+        self._out(job.id).unlink(missing_ok=True)
+        self._tasks.pop(job.id, None)
+
+    def _save(self, job: Job) -> None:
+        write_atomically(self._path(job.id), orjson.dumps(asdict(job)))
+        self._jobs[job.id] = job
+
+    def _path(self, job_id: str) -> Path:
+        return self._root / f"{job_id}.json"
+
+    def _out(self, job_id: str) -> Path:
+        return self._root / f"{job_id}.results"
+
+    def _bill(self, job_id: str) -> Path:
+        return self._root / f"{job_id}.bill.jsonl"
+
+
+_REASONS = {
+    FAILED: "Internal error encountered.",
+    EXPIRED: "The batch expired before it could be processed.",
+}
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Makes a defect of the sandbox loud instead of a job that never ends."""
+    if not task.cancelled() and (error := task.exception()):
+        _LOG.error("%s broke", task.get_name(), exc_info=error)
+
+
+async def _sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.time()))

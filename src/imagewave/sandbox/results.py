@@ -1,0 +1,237 @@
+"""Writes a job's result file line by line, with all that can be wrong with lines and keys."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from imagewave.sandbox.answers import Answer, answer, failure
+from imagewave.sandbox.config import Config
+from imagewave.sandbox.defects import Defect
+from imagewave.sandbox.ledger import Entry
+from imagewave.sandbox.models import SandboxModel
+from imagewave.sandbox.prices import bill
+from imagewave.sandbox.wire import ApiError, Ask, to_ask
+
+# How many finished lines a shuffled job holds back; a line moves by about this much.
+_SHUFFLE_WINDOW = 8
+
+
+class BadInput(Exception):
+    """The input file is not JSON Lines of requests: the whole job fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What the lines of one job are answered with.
+
+    `faults` are the job's share of the service's faults, by name; `answered_before(key)` counts
+    earlier answers; `stopped()` becomes true when the job was cancelled meanwhile.
+    """
+
+    job: str
+    model: SandboxModel
+    count: int
+    config: Config
+    faults: dict[str, dict[str, Any]]
+    read_file: Callable[[str], bytes]
+    answered_before: Callable[[str], int]
+    stopped: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    key: str | None
+    metadata: object
+    answer: Answer
+    defects: frozenset[Defect]
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The input's lines, one at a time.
+
+    Raises:
+        BadInput: naming the line.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise BadInput(
+                    f"Failed to parse line {number} of the input file: {error}"
+                ) from error
+            if not isinstance(row, dict) or not isinstance(row.get("request"), dict):
+                raise BadInput(f"Line {number} of the input file has no request.")
+            yield row
+
+
+def write_results(source: Path, out: Path, setting: Setting) -> list[Entry]:
+    """Answers every line of `source` into `out`; returns what is to be billed.
+
+    The file is complete and synced on return, unless the job was stopped meanwhile.
+
+    Raises:
+        BadInput: the input cannot be read.
+    """
+    entries: list[Entry] = []
+    lines = _swap_keys(_answered(source, setting, entries))
+    if setting.config.defects.shuffles(seed=setting.config.seed, job=setting.job):
+        lines = _shuffle(lines, random.Random(f"{setting.config.seed}/{setting.job}"))
+    with open(out, "wb") as file:
+        file.writelines(_spoil_file(_encode(lines), setting.faults))
+        file.flush()
+        os.fsync(file.fileno())
+    return entries
+
+
+def _answered(source: Path, setting: Setting, entries: list[Entry]) -> Iterator[_Line]:
+    # A job that succeeds only in part answers its first half.
+    wanted = -(-setting.count // 2) if "job_partial" in setting.faults else setting.count
+    pad_mb = setting.faults.get("result_long_line", {}).get("mb", 0)
+    neighbour: tuple[Ask, str] | None = None
+    for number, row in enumerate(read_lines(source)):
+        if number >= wanted or setting.stopped():
+            return
+        key = row.get("key") if isinstance(row.get("key"), str) else None
+        seed_key = key if key is not None else f"{setting.job}#{number}"
+        line, ask = _answer_line(row, key, seed_key, neighbour, setting, int(pad_mb * 750_000))
+        if pad_mb and line.answer.outcome == "image":
+            pad_mb = 0
+        if ask is not None:
+            neighbour = (ask, seed_key)
+        tokens = line.answer.tokens
+        entries.append(
+            Entry(
+                time=time.time(),
+                job=setting.job,
+                line=number,
+                key=key,
+                model=setting.model.id,
+                batch=True,
+                outcome=line.answer.outcome,
+                reason=line.answer.reason,
+                tokens=tokens,
+                usd=bill(setting.model, tokens, batch=True),
+                defects=tuple(sorted(line.defects)),
+            )
+        )
+        yield line
+
+
+def _answer_line(
+    row: dict[str, Any],
+    key: str | None,
+    seed_key: str,
+    neighbour: tuple[Ask, str] | None,
+    setting: Setting,
+    pad_to: int,
+) -> tuple[_Line, Ask | None]:
+    try:
+        ask = to_ask(row["request"], setting.model, setting.read_file)
+    except ApiError as error:
+        refused = failure(error.grpc_code, error.message)
+        return _Line(
+            key=key, metadata=row.get("metadata"), answer=refused, defects=frozenset()
+        ), None
+    defects = setting.config.defects.choose(
+        seed=setting.config.seed,
+        key=seed_key,
+        prompt=ask.prompt,
+        wants_image=ask.model.image,
+        has_references=bool(ask.images),
+        asked_before=setting.answered_before(key) if key else 0,
+    )
+    answered = answer(
+        ask,
+        key=seed_key,
+        defects=defects,
+        neighbour=neighbour,
+        tiny=setting.config.tiny,
+        pad_to=pad_to,
+    )
+    return _Line(key=key, metadata=row.get("metadata"), answer=answered, defects=defects), ask
+
+
+def _swap_keys(lines: Iterable[_Line]) -> Iterator[_Line]:
+    """Lets a line marked so, and the one after it, exchange their keys."""
+    held: _Line | None = None
+    for line in lines:
+        if held is not None:
+            yield _with_key(held, line.key)
+            yield _with_key(line, held.key)
+            held = None
+        elif Defect.KEY_SWAPPED in line.defects:
+            held = line
+        else:
+            yield line
+    if held is not None:
+        yield held
+
+
+def _with_key(line: _Line, key: str | None) -> _Line:
+    return _Line(key=key, metadata=line.metadata, answer=line.answer, defects=line.defects)
+
+
+def _shuffle(lines: Iterable[_Line], choose: random.Random) -> Iterator[_Line]:
+    window: list[_Line] = []
+    for line in lines:
+        window.append(line)
+        if len(window) > _SHUFFLE_WINDOW:
+            yield window.pop(choose.randrange(len(window)))
+    choose.shuffle(window)
+    yield from window
+
+
+def _encode(lines: Iterable[_Line]) -> Iterator[bytes]:
+    for line in lines:
+        row = result_row(line.answer, line.metadata)
+        key = line.key
+        if Defect.KEY_UNKNOWN in line.defects:
+            key = f"unknown-{key}"
+        if key is not None and Defect.KEY_MISSING not in line.defects:
+            row = {"key": key, **row}
+        encoded = orjson.dumps(row)
+        yield encoded
+        if Defect.KEY_DUPLICATE in line.defects:
+            yield encoded
+
+
+def result_row(answered: Answer, metadata: object = None) -> dict[str, Any]:
+    """The answer as it stands in a result line, without its key."""
+    row: dict[str, Any] = {}
+    if metadata is not None:
+        row["metadata"] = metadata
+    if answered.error is not None:
+        code, message = answered.error
+        return {**row, "error": {"code": code, "message": message}}
+    return {**row, "response": answered.response}
+
+
+def _spoil_file(lines: Iterable[bytes], faults: dict[str, dict[str, Any]]) -> Iterator[bytes]:
+    """Joins lines into a file; one line is held back, because the last one may be spoiled."""
+    newline = b"\r\n" if "result_crlf" in faults else b"\n"
+    spoil_text = "result_invalid_utf8" in faults
+    held: bytes | None = None
+    for line in lines:
+        if held is not None:
+            yield held + newline
+        if spoil_text:
+            line = line.replace(b'"gemini-', b'"gem\xff\xfe-', 1)
+            spoil_text = False
+        held = line
+    if held is None:
+        return
+    if "result_truncated" in faults:
+        yield held[: len(held) // 2]
+    elif "result_no_final_newline" in faults:
+        yield held
+    else:
+        yield held + newline

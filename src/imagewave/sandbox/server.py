@@ -1,0 +1,69 @@
+"""Runs the sandbox as a process of its own: a port, a word when ready, an end with its parent."""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import uvicorn
+
+from imagewave.sandbox.app import build_app
+from imagewave.sandbox.config import Config
+from imagewave.sandbox.disk import write_atomically
+from imagewave.sandbox.http import Protocol
+
+
+def serve(
+    state: Path,
+    config: Config,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    on_ready: Callable[[str], None] = print,
+    exit_with_parent: bool = False,
+) -> None:
+    """Serves until it is told to stop; `on_ready` gets the base URL once requests are taken.
+
+    With `exit_with_parent` it also stops when its standard input is closed, which is what happens
+    when the process that holds the other end dies, however it dies.
+    """
+    listener = socket.create_server((host, port), backlog=256)
+    host_in_url = f"[{host}]" if ":" in host else host
+    url = f"http://{host_in_url}:{listener.getsockname()[1]}"
+    settings = uvicorn.Config(
+        build_app(state, config),
+        http=Protocol,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(settings, lambda: on_ready(url))
+    if exit_with_parent:
+        threading.Thread(target=_stop_at_eof, args=(server,), daemon=True).start()
+    server.run(sockets=[listener])
+
+
+def write_ready_file(path: Path, url: str) -> None:
+    """Tells a waiting parent where the server is."""
+    write_atomically(path, orjson.dumps({"url": url, "pid": os.getpid()}))
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+def _stop_at_eof(server: uvicorn.Server) -> None:
+    while sys.stdin.buffer.read(1024):
+        pass
+    server.should_exit = True

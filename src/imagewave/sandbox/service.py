@@ -1,0 +1,89 @@
+"""One running sandbox: its state folder, and everything that is shared by the APIs it speaks."""
+
+import threading
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import orjson
+
+from imagewave.sandbox.config import Config
+from imagewave.sandbox.disk import write_atomically
+from imagewave.sandbox.faults import Faults
+from imagewave.sandbox.files import FileStore
+from imagewave.sandbox.jobs import Jobs
+from imagewave.sandbox.ledger import Ledger
+from imagewave.sandbox.models import SandboxModel, all_models
+from imagewave.sandbox.wire import ApiError
+
+
+class Service:
+    """The state behind the wire."""
+
+    def __init__(self, root: Path, config: Config) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self.faults = Faults(root / "faults.json")
+        self.files = FileStore(root)
+        self.ledger = Ledger(root / "ledger.jsonl")
+        self.jobs = Jobs(
+            root,
+            files=self.files,
+            ledger=self.ledger,
+            faults=self.faults,
+            config=lambda: self.config,
+            read_file=self.read_file,
+        )
+        self._calls_path = root / "calls.json"
+        self._calls = (
+            orjson.loads(self._calls_path.read_bytes()) if self._calls_path.exists() else 0
+        )
+        self._calls_lock = threading.Lock()
+
+    def model(self, name: str, verb: str) -> SandboxModel:
+        """The living model of a `models/<name>` path.
+
+        Raises:
+            ApiError: NOT_FOUND, in Google's words for a retired model and for an unknown one.
+        """
+        known = {model.id: model for model in all_models()}
+        model = known.get(name)
+        if model is None:
+            raise ApiError(
+                "NOT_FOUND",
+                f"models/{name} is not found for API version v1beta, or is not supported for "
+                f"{verb}. Call ListModels to see the list of available models and their "
+                "supported methods.",
+            )
+        if model.shutdown is not None and model.shutdown <= today():
+            raise ApiError(
+                "NOT_FOUND",
+                f"This model models/{name} is no longer available. Please update your code to "
+                "use a newer model for the latest features and improvements.",
+            )
+        return model
+
+    def read_file(self, uri: str) -> bytes:
+        """The bytes behind a file's URI.
+
+        Raises:
+            ApiError: the file has expired or never was.
+        """
+        file_id = uri.rpartition("files/")[2]
+        return self.files.path(self.files.get(file_id).id).read_bytes()
+
+    def next_call(self) -> str:
+        """A name for a direct call in the ledger, new after a restart too."""
+        with self._calls_lock:
+            self._calls += 1
+            write_atomically(self._calls_path, orjson.dumps(self._calls))
+            return f"calls/{self._calls}"
+
+    def configure(self, config: Config) -> None:
+        """Takes effect for what is asked from now on."""
+        self.config = replace(config)
+
+
+def today() -> date:
+    """The date that decides which models are retired."""
+    return datetime.now(UTC).date()
