@@ -1,0 +1,46 @@
+# Two commands do everything: `make run` and `make test`. Both make .venv first, if it is not there.
+PYTHON ?= python3
+BIN := .venv/bin
+# Installed again whenever the dependencies change.
+STAMP := .venv/installed
+
+.PHONY: help run test check lint types format chaos bench clean
+
+help:
+	@echo "make run      run examples/spring-covers.toml on the embedded sandbox"
+	@echo "make test     pass the tests"
+	@echo "make check    ruff and mypy, as CI runs them"
+	@echo "make chaos    a hundred random kills (long)"
+	@echo "make bench    the benchmarks (long)"
+	@echo "make clean    remove .venv and caches, but no data"
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[fast]' --group dev
+	@touch $(STAMP)
+
+run: $(STAMP)
+	$(BIN)/imagewave run examples/spring-covers.toml
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: lint types
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+chaos: $(STAMP)
+	$(BIN)/python -m pytest tests/chaos -m chaos --timeout 7200
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

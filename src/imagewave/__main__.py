@@ -1,0 +1,5 @@
+"""`python -m imagewave` is `imagewave`."""
+
+from imagewave.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""The front door: `imagewave COMMAND …`. A command's module is imported when it is called.
+
+Prefect alone takes a second to import, so each command is known here by name and line of help
+only.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from imagewave.errors import ImagewaveError
+
+# Name, what `imagewave --help` says of it, and whether its module holds several commands (`app`)
+# or one (a function of the command's name).
+_COMMANDS = {
+    "run": "Run a wave: briefs in, accepted images out.",
+    "plan": "Estimate what a wave will cost; spends nothing.",
+    "status": "Show where waves stand and what is with the provider.",
+    "report": "Write a wave's report again and print its path.",
+    "sql": "Ask the facts: SQL over everything that was ever done.",
+    "models": "List the models that are known, with prices and dates.",
+    "sandbox": "Serve the stand-in for the Gemini API, for those who write clients.",
+}
+_GROUPS = {"models", "sandbox"}
+
+
+class _Lazy(TyperGroup):
+    """A group that knows its commands by name and imports one when it is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"imagewave.cli.{cmd_name}")
+        if cmd_name in _GROUPS:
+            return typer.main.get_command(module.app)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name=cmd_name, help=getattr(module, cmd_name).__doc__)(
+            getattr(module, cmd_name)
+        )
+        return typer.main.get_command(single)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+app = typer.Typer(
+    cls=_Lazy,
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(epilog="First steps: imagewave run examples/spring-covers.toml")
+def imagewave() -> None:
+    """Turns a file of creative briefs into accepted, delivered images."""
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Runs the command line; errors with an owner are one message and exit status 1."""
+    try:
+        app(argv)
+    except ImagewaveError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)

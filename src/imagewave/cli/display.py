@@ -1,0 +1,101 @@
+"""What a wave looks like in the terminal: its progress, then its funnel and its bill."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from imagewave.storage.analytics import query
+from imagewave.storage.store import Store
+
+if TYPE_CHECKING:
+    from imagewave.flows.progress import Progress
+
+FUNNEL = ("requested", "generated", "passed_screens", "judged_ok", "accepted", "final")
+
+
+class ProgressDisplay:
+    """A line per stage, with its jobs and requests; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._bars = Bars(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+        )
+        self._rows: dict[str, int] = {}
+        self._waiting: int | None = None
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def note(self, text: str) -> None:
+        """Says what is going on before the first stage."""
+        self._waiting = self._bars.add_task(text, total=None, note="")
+
+    def show(self, progress: "Progress") -> None:
+        """Shows how far a stage is."""
+        if self._waiting is not None:
+            self._bars.update(self._waiting, total=1, completed=1, visible=False)
+            self._waiting = None
+        if progress.stage not in self._rows:
+            self._rows[progress.stage] = self._bars.add_task(progress.stage, note="")
+        note = progress.note or (
+            f"{progress.jobs_done} of {progress.jobs} jobs" if progress.jobs else ""
+        )
+        total = progress.requests or 1
+        done = progress.requests_done if progress.requests else 1
+        self._bars.update(self._rows[progress.stage], total=total, completed=done, note=note)
+
+
+def print_summary(store: Store, wave: str) -> None:
+    """Prints the wave's funnel, its bill and the path of its report."""
+    console = Console()
+    sums = ", ".join(f"sum({name})::BIGINT AS {name}" for name in FUNNEL)
+    (totals,) = query(store, f"SELECT {sums} FROM funnel WHERE wave = ?", [wave])
+    arrow = " → ".join(
+        f"{name.replace('_', ' ')} [bold]{totals[name]}[/]"
+        for name in FUNNEL
+        if totals[name] is not None
+    )
+    console.print(f"\n[bold]{wave}[/]  {arrow}")
+
+    bill = Table("stage", "model", "requests", "USD", title="The bill", title_justify="left")
+    for column in bill.columns[2:]:
+        column.justify = "right"
+    rows = query(
+        store,
+        "SELECT kind, model, count(*) AS requests, sum(cost_usd) AS usd FROM costs WHERE wave = ?"
+        " GROUP BY kind, model ORDER BY min(recorded_at)",
+        [wave],
+    )
+    for row in rows:
+        bill.add_row(row["kind"], row["model"], str(row["requests"]), f"{row['usd']:.4f}")
+    bill.add_section()
+    total = sum(row["usd"] for row in rows)
+    bill.add_row("total", "", str(sum(row["requests"] for row in rows)), f"{total:.4f}")
+    console.print(bill)
+    (cost,) = query(
+        store,
+        "SELECT cost_per_accepted AS usd FROM cost_per_accepted WHERE wave = ? AND per = 'wave'",
+        [wave],
+    )
+    if cost["usd"] is not None:
+        console.print(f"Cost per accepted image: [bold]${cost['usd']:.4f}[/]")
+    console.print(f"Assets: {store.url_of(f'assets/{wave}')}")
+    console.print(f"Report: {store.url_of(f'reports/{wave}.html')}")

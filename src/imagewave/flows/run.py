@@ -1,0 +1,99 @@
+"""What one run of a wave works with: the store, the wave, its lane, and the worker processes."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import orjson
+
+from imagewave.storage import facts
+from imagewave.storage.analytics import query
+from imagewave.storage.ledger import Budget
+from imagewave.storage.requests import Kind
+from imagewave.storage.rounds import Round
+from imagewave.storage.store import Store
+from imagewave.storage.wave import Wave
+from imagewave.tasks.lanes import open_lane
+from imagewave.tasks.providers.protocol import Lane
+from imagewave.tasks.screening.pool import Pool
+from imagewave.tasks.submit import Doubt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of one wave. `wait` says whether to wait for provider jobs or to come back later."""
+
+    store: Store
+    wave: Wave
+    lane: Lane
+    pool: Pool
+    wait: bool
+
+    @property
+    def budget(self) -> Budget:
+        """What may be spent."""
+        return Budget(**self.wave.budget.model_dump())
+
+    @property
+    def doubt(self) -> Doubt:
+        """How long doubt about a provider's answer lasts."""
+        return Doubt(list_lag_s=self.wave.wait.list_lag_seconds)
+
+    def round(self, kind: Kind, number: int) -> Round:
+        """The n-th round of a kind in this revision of the wave."""
+        return Round(wave=self.wave.name, revision=self.wave.revision, kind=kind, number=number)
+
+
+_current: ContextVar[Run] = ContextVar("run")
+
+
+def current_run() -> Run:
+    """The run that this flow is. Tasks ask here, so that they are passed names, not objects."""
+    return _current.get()
+
+
+@contextmanager
+def open_run(store: Store, wave: Wave, *, wait: bool) -> Iterator[Run]:
+    """A run of the wave, recorded in the facts."""
+    with Pool(max_pixels=wave.screen.max_pixels) as pool:
+        run = Run(store=store, wave=wave, lane=open_lane(wave.lane), pool=pool, wait=wait)
+        store.mark_realm(run.lane.realm)
+        record_wave(store, wave)
+        token = _current.set(run)
+        try:
+            yield run
+        finally:
+            _current.reset(token)
+
+
+def record_wave(store: Store, wave: Wave) -> None:
+    """Records the wave and its briefs, once per revision."""
+    part = f"{wave.name}-{wave.revision}"
+    briefs = [
+        {
+            "wave": wave.name,
+            "revision": wave.revision,
+            "brief": brief.id,
+            "text": brief.text,
+            "want": brief.want,
+            "aspect_ratio": brief.aspect_ratio,
+            "use_case": brief.use_case or wave.use_case,
+            "variables": orjson.dumps(dict(brief.variables)).decode(),
+        }
+        for brief in wave.briefs
+    ]
+    facts.append(store, "briefs", part, briefs)
+    current = query(store, "SELECT revision FROM waves WHERE wave = ?", [wave.name])
+    if current == [{"revision": wave.revision}]:
+        return
+    # A file that was changed back is current again, so this part may not be named for its content.
+    row = {
+        "wave": wave.name,
+        "revision": wave.revision,
+        "file": wave.file,
+        "spec": orjson.dumps(wave.spec()).decode(),
+        "realm": store.realm or "",
+    }
+    facts.append(store, "waves", f"{part}-{secrets.token_hex(4)}", [row])

@@ -1,0 +1,166 @@
+"""One wave, from briefs to delivered images.
+
+The flow reads like the list in the design. Every stage first looks at what the facts already say
+and does what is missing, so the flow may be killed, repeated or run twice at once.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from imagewave.flows.progress import Progress, tell
+from imagewave.flows.run import Run, open_run
+from imagewave.flows.settle import settle
+from imagewave.killpoints import reached
+from imagewave.storage.requests import Kind
+from imagewave.storage.rounds import Answer, Ask, Round, load, record
+from imagewave.storage.store import Store
+from imagewave.storage.wavefile import load_wave
+from imagewave.tasks import report as reporting
+from imagewave.tasks.deliver import deliver
+from imagewave.tasks.draft import Prompts, decisions_part, draft_asks
+from imagewave.tasks.expand import expansion_asks, write_prompts
+from imagewave.tasks.final import final_asks
+from imagewave.tasks.judge import Judgement, judge_asks, write_judgements
+from imagewave.tasks.screen import screen
+from imagewave.tasks.select import Candidate, Decision, select
+
+
+@flow(
+    name="wave",
+    flow_run_name="{wave_file}",
+    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
+    validate_parameters=False,
+)
+def wave(wave_file: str, store: str, wait: bool = True) -> str:
+    """Runs the wave of a file to its end, or as far as it goes without waiting.
+
+    Returns the path of its report in the store.
+
+    Raises:
+        BudgetExceeded: a budget is used up; raise it and run again.
+        Waiting: with `wait=False`, provider jobs are still under way.
+    """
+    with open_run(Store.open(store), load_wave(wave_file), wait=wait) as run:
+        prompts = expand(run)
+        drafts, draft_asked = draft(run, prompts)
+        finals, final_asked = final(run, prompts, drafts)
+        tell(Progress(stage="deliver"))
+        deliver(run.store, run.wave, finals, {**draft_asked, **final_asked})
+        tell(Progress(stage="report"))
+        return reporting.write_report(run.store, run.wave.name)
+
+
+Asked = dict[tuple[str, str], Ask]
+
+
+def expand(run: Run) -> Prompts:
+    """Every brief's prompts."""
+    round = run.round(Kind.EXPAND, 1)
+    asks = load(run.store, round)
+    if asks is None:
+        asks = record(run.store, round, expansion_asks(run.wave, lane=run.lane.name))
+    found = settle(run, round, asks, "expand")
+    return write_prompts(run.store, run.wave, asks, found)
+
+
+def draft(run: Run, prompts: Prompts) -> tuple[list[Decision], Asked]:
+    """Rounds of drafts, until every brief has enough accepted ones or is given up."""
+    candidates: list[Candidate] = []
+    decisions: list[Decision] = []
+    for number in count(1):
+        round = run.round(Kind.DRAFT, number)
+        asks = load(run.store, round)
+        if asks is None:
+            planned = draft_asks(run.store, run.wave, number, prompts, lane=run.lane.name)
+            asks = record(run.store, round, planned)
+        if not asks:
+            break
+        candidates += look_at(run, round, asks, f"draft {number}")
+        decisions = select(
+            run.store,
+            run.wave,
+            tier="draft",
+            number=number,
+            part=decisions_part(run.wave, number),
+            candidates=candidates,
+            judged=run.wave.judge.enabled,
+        )
+    return decisions, {(c.ask.brief, c.ask.request.id): c.ask for c in candidates}
+
+
+def final(run: Run, prompts: Prompts, drafts: Sequence[Decision]) -> tuple[list[Decision], Asked]:
+    """Rounds of finals: the accepted drafts', then the next best ones' where a final fails."""
+    if run.wave.final.carry == "accept":
+        return [draft for draft in drafts if draft.decision == "accepted"], {}
+    candidates: list[Candidate] = []
+    decisions: list[Decision] = []
+    for number in count(1):
+        round = run.round(Kind.FINAL, number)
+        asks = load(run.store, round)
+        if asks is None:
+            planned = final_asks(
+                run.wave,
+                prompts,
+                drafts,
+                tried={(c.ask.brief, c.ask.about) for c in candidates},
+                good=Counter(d.brief for d in decisions if d.decision != "rejected"),
+                lane=run.lane.name,
+            )
+            asks = record(run.store, round, planned)
+        if not asks:
+            break
+        reached("final.planned")
+        candidates += look_at(run, round, asks, f"final {number}")
+        decisions = select(
+            run.store,
+            run.wave,
+            tier="final",
+            number=number,
+            part=f"{run.wave.name}-{run.wave.revision}-final-{number}",
+            candidates=candidates,
+            judged=run.wave.judge.enabled and run.wave.final.judge,
+        )
+    return decisions, {(c.ask.brief, c.ask.request.id): c.ask for c in candidates}
+
+
+def look_at(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> list[Candidate]:
+    """Has a round of pictures made, screened and judged."""
+    found = settle(run, round, asks, stage)
+    tell(Progress(stage=f"screen {stage}"))
+    checked = screen(run.store, run.wave, round, asks, found)
+    judgements = judge(run, round, asks, found, checked.passed, stage)
+    return [
+        Candidate(
+            ask=ask,
+            answer=found.get(ask.request.id),
+            failed_checks=checked.failed.get((ask.brief, ask.request.id), ()),
+            judgement=judgements.get((ask.brief, ask.request.id)),
+        )
+        for ask in asks
+    ]
+
+
+def judge(
+    run: Run,
+    round: Round,
+    asks: Sequence[Ask],
+    found: Mapping[str, Answer],
+    passed: set[tuple[str, str]],
+    stage: str,
+) -> dict[tuple[str, str], Judgement]:
+    """Has what passed the screens scored, where the wave asks for it."""
+    wanted = run.wave.judge.enabled and (round.kind is Kind.DRAFT or run.wave.final.judge)
+    if not wanted:
+        return {}
+    judging = run.round(Kind.JUDGE, 2 * round.number - (round.kind is Kind.DRAFT))
+    judge_requests = load(run.store, judging)
+    if judge_requests is None:
+        planned = judge_asks(run.wave, asks, found, passed, lane=run.lane.name)
+        judge_requests = record(run.store, judging, planned)
+    scored = settle(run, judging, judge_requests, f"judge {stage}")
+    reached("judge.before_facts")
+    return write_judgements(run.store, run.wave, judging, judge_requests, scored)

@@ -1,0 +1,45 @@
+"""Named points at which a test may kill the process, to prove that nothing is lost there.
+
+`IMAGEWAVE_KILL_AT=collect.midway` kills with SIGKILL the first time that point is reached,
+`IMAGEWAVE_KILL_AT=collect.midway:3` the third. Unset, a point costs one comparison.
+"""
+
+import os
+import signal
+import threading
+
+# Every point there is, in the order in which an undisturbed wave passes them.
+POINTS = (
+    "submit.before_upload",
+    "submit.before_claim",
+    "submit.after_claim",
+    "submit.after_create",
+    "submit.after_accept",
+    "wait.polling",
+    "collect.downloading",
+    "collect.midway",
+    "collect.before_facts",
+    "collect.between_facts",
+    "collect.before_capture",
+    "collect.before_settle",
+    "screen.midway",
+    "judge.before_facts",
+    "final.planned",
+    "deliver.before",
+    "deliver.midway",
+)
+
+_name, _, _count = os.environ.get("IMAGEWAVE_KILL_AT", "").partition(":")
+_left = int(_count or 1)
+_lock = threading.Lock()
+
+
+def reached(point: str) -> None:
+    """Says that the process stands at this point; dies there if it was told to."""
+    if point != _name:
+        return
+    global _left
+    with _lock:
+        _left -= 1
+        if _left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)

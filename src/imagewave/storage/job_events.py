@@ -1,0 +1,72 @@
+"""The `jobs` facts: what SQL sees of the job folders."""
+
+from decimal import Decimal
+
+from imagewave.storage import facts
+from imagewave.storage.jobs import Accepted, Intent, JobFolder, Settled
+
+
+def claimed(folder: JobFolder, intent: Intent) -> None:
+    """The job's money is held and its provider is about to be asked."""
+    _append(folder, "claimed", f"claimed-{intent.generation}", token=intent.token)
+
+
+def accepted(folder: JobFolder, accepted: Accepted) -> None:
+    """The provider has the job."""
+    message = "adopted" if accepted.adopted else ""
+    _append(
+        folder,
+        "accepted",
+        "accepted",
+        token=accepted.token,
+        provider_job=accepted.provider_job,
+        message=message,
+    )
+
+
+def settled(folder: JobFolder, settled: Settled) -> None:
+    """The job is over."""
+    accepted = folder.accepted()
+    _append(
+        folder,
+        "settled",
+        "settled",
+        token=accepted.token if accepted else "",
+        provider_job=accepted.provider_job if accepted else "",
+        state=settled.state,
+        message=settled.message,
+        captured_usd=Decimal(settled.captured_usd),
+    )
+
+
+def _append(
+    folder: JobFolder,
+    event: str,
+    part: str,
+    *,
+    token: str,
+    provider_job: str = "",
+    state: str = "",
+    message: str = "",
+    captured_usd: Decimal | None = None,
+) -> None:
+    plan = folder.plan()
+    row = {
+        "job_id": folder.job_id,
+        "wave": plan.wave,
+        "revision": plan.revision,
+        "kind": plan.kind,
+        "round": plan.round,
+        "attempt": plan.attempt,
+        "lane": plan.lane,
+        "model": plan.model,
+        "requests": plan.requests,
+        "event": event,
+        "token": token,
+        "provider_job": provider_job,
+        "state": state,
+        "held_usd": Decimal(plan.estimate_usd),
+        "captured_usd": captured_usd,
+        "message": message,
+    }
+    facts.append(folder.store, "jobs", f"{folder.job_id}-{part}", [row])

@@ -1,0 +1,227 @@
+"""A job's folder: its files are its state, each written once.
+
+    jobs/<job_id>/plan.json        what the job is for
+    jobs/<job_id>/requests.jsonl   what will be sent
+    jobs/<job_id>/intent.json      the claim; intent.2.json and on: claims taken over since
+    jobs/<job_id>/accepted.json    the provider's name for the job
+    jobs/<job_id>/quarantine.json  several provider jobs carry its tokens; a person must look
+    jobs/<job_id>/settled.json     the end: state, counts, captured cost
+
+Only the writer of the newest intent may create the provider's job.
+"""
+
+import functools
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+
+from imagewave.storage.requests import Kind, Request
+from imagewave.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a job is for; `estimate_usd` is what will be held for it."""
+
+    wave: str
+    revision: str
+    kind: Kind
+    round: int
+    attempt: int
+    lane: str
+    model: str
+    requests: int
+    estimate_usd: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimer:
+    """The process that made a claim, told apart from every other process anywhere."""
+
+    machine: str
+    pid: int
+    started: float
+
+    @classmethod
+    def this_process(cls) -> "Claimer":
+        """The running process."""
+        return cls(machine=_machine(), pid=os.getpid(), started=psutil.Process().create_time())
+
+    def known_dead(self) -> bool:
+        """Whether this machine can tell that the claimer no longer runs.
+
+        False for a claimer on another machine or before a reboot: of those, nothing can be told
+        from here.
+        """
+        if self.machine != _machine():
+            return False
+        try:
+            return psutil.Process(self.pid).create_time() != self.started
+        except psutil.NoSuchProcess:
+            return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """The claim on a job: whoever wrote it may call `create` once, soon, with its token."""
+
+    token: str
+    generation: int
+    claimer: Claimer
+    claimed_at: str
+    lane: str
+    held_usd: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The provider has the job."""
+
+    provider_job: str
+    token: str
+    adopted: bool
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The job is over, and all that it gave is stored."""
+
+    state: str
+    message: str
+    counts: dict[str, int]
+    captured_usd: str
+    at: str
+
+
+def now() -> str:
+    """This moment in UTC, as written into job files."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class JobFolder:
+    """One job's folder in the store."""
+
+    def __init__(self, store: Store, job_id: str) -> None:
+        self.store = store
+        self.job_id = job_id
+        self._root = f"jobs/{job_id}"
+
+    def write_plan(self, plan: Plan, requests: Iterable[Request]) -> None:
+        """Writes what the job is for and what it will send, unless that stands already."""
+        lines = b"".join(request.to_json() + b"\n" for request in requests)
+        self.store.put_if_absent(f"{self._root}/requests.jsonl", lines)
+        self._put(f"{self._root}/plan.json", plan)
+
+    def plan(self) -> Plan:
+        """What the job is for.
+
+        Raises:
+            FileNotFoundError: nobody has planned such a job.
+        """
+        found: dict[str, Any] = orjson.loads(self.store.read(f"{self._root}/plan.json"))
+        return Plan(**found | {"kind": Kind(found["kind"])})
+
+    def requests(self) -> list[Request]:
+        """What the job sends, in order."""
+        lines = self.store.read(f"{self._root}/requests.jsonl").splitlines()
+        return [Request.from_json(line) for line in lines]
+
+    def intents(self) -> list[Intent]:
+        """All standing claims, oldest first; the last one rules."""
+        intents: list[Intent] = []
+        while (found := self._read(self._intent_path(len(intents) + 1))) is not None:
+            intents.append(Intent(**found | {"claimer": Claimer(**found["claimer"])}))
+        return intents
+
+    def claim(
+        self, *, label: str, lane: str, held_usd: str, after: Sequence[Intent]
+    ) -> Intent | None:
+        """Claims the job on top of the standing claims `after`; None if somebody was faster.
+
+        `label` opens the token, so that a person who reads the provider's list knows the job.
+        """
+        intent = Intent(
+            token=f"{label}-{self.job_id[:12]}-{secrets.token_hex(6)}",
+            generation=len(after) + 1,
+            claimer=Claimer.this_process(),
+            claimed_at=now(),
+            lane=lane,
+            held_usd=held_usd,
+        )
+        return intent if self._put(self._intent_path(intent.generation), intent) else None
+
+    def release(self, intent: Intent) -> None:
+        """Takes back one's own claim after a clean no from the provider."""
+        self.store.delete(self._intent_path(intent.generation))
+
+    def accept(self, intent: Intent, provider_job: str, *, adopted: bool) -> Accepted:
+        """Records the provider's job; returns what stands recorded, which may be another's."""
+        accepted = Accepted(
+            provider_job=provider_job, token=intent.token, adopted=adopted, at=now()
+        )
+        if self._put(f"{self._root}/accepted.json", accepted):
+            return accepted
+        standing = self.accepted()
+        assert standing is not None
+        return standing
+
+    def accepted(self) -> Accepted | None:
+        """The provider's job, if it is known."""
+        found = self._read(f"{self._root}/accepted.json")
+        return None if found is None else Accepted(**found)
+
+    def quarantine(self, provider_jobs: Sequence[str]) -> None:
+        """Records that several provider jobs carry this job's tokens."""
+        content = orjson.dumps({"provider_jobs": list(provider_jobs), "at": now()})
+        self.store.put_if_absent(f"{self._root}/quarantine.json", content)
+
+    def quarantined(self) -> list[str]:
+        """The provider jobs among which a person must choose; empty when there is no doubt."""
+        found = self._read(f"{self._root}/quarantine.json")
+        return [] if found is None else list(found["provider_jobs"])
+
+    def settle(self, settled: Settled) -> None:
+        """Closes the job. Everything it gave must be durable before."""
+        self._put(f"{self._root}/settled.json", settled)
+
+    def settled(self) -> Settled | None:
+        """How the job ended, if it has."""
+        found = self._read(f"{self._root}/settled.json")
+        return None if found is None else Settled(**found)
+
+    def _intent_path(self, generation: int) -> str:
+        suffix = "" if generation == 1 else f".{generation}"
+        return f"{self._root}/intent{suffix}.json"
+
+    def _put(self, path: str, record: Plan | Intent | Accepted | Settled) -> bool:
+        content = orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2)
+        return self.store.put_if_absent(path, content)
+
+    def _read(self, path: str) -> dict[str, Any] | None:
+        try:
+            content: dict[str, Any] = orjson.loads(self.store.read(path))
+        except FileNotFoundError:
+            return None
+        return content
+
+
+@functools.cache
+def _machine() -> str:
+    """What tells this boot of this machine (or container) from all others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # Two containers of one host share the boot id, but neither sees the other's processes, so
+        # neither may call them dead.
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        boot, namespace = str(int(psutil.boot_time())), ""
+    return f"{socket.gethostname()} {boot} {namespace}".strip()

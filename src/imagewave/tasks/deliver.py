@@ -1,0 +1,97 @@
+"""Writes the accepted finals where their users look for them, each with a manifest."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import orjson
+from PIL import Image
+
+from imagewave.killpoints import reached
+from imagewave.storage import facts
+from imagewave.storage.analytics import query
+from imagewave.storage.images import read_image
+from imagewave.storage.rounds import Ask
+from imagewave.storage.store import Store
+from imagewave.storage.wave import Deliver, Wave
+from imagewave.tasks.select import Decision
+
+_SUFFIXES = {"jpeg": "jpg", "png": "png", "webp": "webp"}
+
+
+def assets_part(wave: Wave) -> str:
+    """The part whose presence says that this revision of the wave is delivered."""
+    return f"{wave.name}-{wave.revision}"
+
+
+def deliver(
+    store: Store,
+    wave: Wave,
+    finals: Sequence[Decision],
+    asks: Mapping[tuple[str, str], Ask],
+) -> list[dict[str, object]]:
+    """Delivers the accepted finals to `assets/<wave>/<brief>/`; returns the asset rows.
+
+    `asks` are the requests behind the finals, by (brief, request id). With `carry = "accept"` a
+    final is its own draft.
+    """
+    reached("deliver.before")
+    accepted = [final for final in finals if final.decision == "accepted"]
+    known = {
+        row["image"]: row
+        for row in query(
+            store,
+            "SELECT image, format, width, height FROM images WHERE image IN (SELECT unnest(?))",
+            [[final.image for final in accepted]],
+        )
+    }
+    rows = []
+    for count, final in enumerate(accepted):
+        if count == len(accepted) // 2:
+            reached("deliver.midway")
+        picture = known[final.image]
+        data, format = _encode(
+            read_image(store, final.image, picture["format"]),
+            picture["format"],
+            wave.deliver,
+        )
+        ask = asks[final.brief, final.request_id]
+        name = f"assets/{wave.name}/{final.brief}/{final.brief}-{final.rank}"
+        asset = f"{name}.{_SUFFIXES.get(format, format)}"
+        row: dict[str, object] = {
+            "wave": wave.name,
+            "revision": wave.revision,
+            "brief": final.brief,
+            "asset": asset,
+            "image": final.image,
+            "request_id": final.request_id,
+            "draft_image": ask.reference or final.image,
+            "format": format,
+            "width": picture["width"],
+            "height": picture["height"],
+            "bytes": len(data),
+        }
+        brief = wave.brief(final.brief)
+        manifest = {
+            **row,
+            "brief_text": brief.text,
+            "prompt": ask.request.prompt,
+            "model": ask.request.model,
+            "seed": ask.request.seed,
+            "score": final.score,
+        }
+        store.write(asset, data)
+        store.write(f"{name}.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        rows.append(row)
+    facts.append(store, "assets", assets_part(wave), rows)
+    return rows
+
+
+def _encode(data: bytes, format: str, wanted: Deliver) -> tuple[bytes, str]:
+    """The bytes and format to deliver; the provider's own where nothing else is asked for."""
+    if wanted.format in ("keep", format):
+        return data, format
+    with Image.open(io.BytesIO(data)) as picture:
+        out = io.BytesIO()
+        options = {} if wanted.format == "png" else {"quality": wanted.quality}
+        picture.convert("RGB").save(out, wanted.format.upper(), **options)
+    return out.getvalue(), wanted.format
