@@ -15,6 +15,7 @@ from imagewave.sandbox.defects import (
     Defect,
     without_markers,
 )
+from imagewave.sandbox.models import draws, picture_size
 from imagewave.sandbox.prices import Tokens, price_of, thought_tokens
 from imagewave.sandbox.wire import Ask
 
@@ -59,10 +60,10 @@ def answer(
     for defect, reason in FINISH_REASONS.items():
         if defect in defects:
             return _without_content(ask, reason, prompt_tokens, defects)
-    thoughts = thought_tokens(ask.model, ask.thinking)
-    if ask.model.image and Defect.TEXT_ONLY not in defects:
+    thoughts = thought_tokens(ask.model.id, ask.thinking)
+    if draws(ask.model) and Defect.TEXT_ONLY not in defects:
         parts = _picture_parts(ask, key, defects, neighbour, tiny, pad_to)
-        image = price_of(ask.model).image_tokens[ask.size]
+        image = price_of(ask.model.id).image_tokens[ask.size]
         tokens = Tokens(prompt=prompt_tokens, image=image, thoughts=thoughts)
         return _candidate(ask, parts, "image", tokens, defects)
     text = _text(ask, key, defects)
@@ -118,7 +119,7 @@ def _picture_parts(
 
 
 def _recipe(ask: Ask, key: str, tiny: int) -> pictures.Recipe:
-    width, height = ask.model.pixels(ask.ratio, ask.size)
+    width, height = picture_size(ask.model, ask.ratio, ask.size)
     return pictures.Recipe(
         model=ask.model.id,
         prompt=f"{ask.system}\n{without_markers(ask.prompt)}",
@@ -131,7 +132,7 @@ def _recipe(ask: Ask, key: str, tiny: int) -> pictures.Recipe:
 
 def _text(ask: Ask, key: str, defects: frozenset[Defect]) -> str:
     choose = words.chooser(ask.model.id, ask.system, ask.prompt, ask.seed, key)
-    if ask.model.image:
+    if draws(ask.model):
         return _TEXT_WITH_NOTHING + words.expansion(ask.prompt, choose)
     if ask.schema is None and not ask.as_json:
         return words.plain_answer(ask.prompt, choose)
@@ -229,6 +230,6 @@ def _tokens(text: str) -> int:
 
 def _image_tokens(ask: Ask, image: bytes) -> int:
     """What a picture costs to look at: by its bytes, a stand-in for its pixels."""
-    if ask.model.image:
+    if draws(ask.model):
         return 560 if len(image) < 1_000_000 else 1120
     return 1090 if len(image) > 100_000 else 258

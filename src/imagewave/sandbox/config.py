@@ -47,10 +47,9 @@ class Config:
             if name == "defects":
                 values[name] = _defects(value)
                 continue
-            wanted = type(known[name].default)
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise BadConfig(f"{name!r} must be a number of at least 0, not {value!r}")
-            values[name] = wanted(value)
+            values[name] = int(value) if known[name].type is int else float(value)
         if values.get("tiny") == 0:
             raise BadConfig("'tiny' must be at least 1")
         return dataclasses.replace(self, **values)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from imagewave.sandbox.defects import Defect
-from imagewave.sandbox.pictures import Picture, encode
+from imagewave.sandbox.pictures import Picture, as_picture, encode
 
 _BOMB_EDGE = 24_000
 
@@ -18,7 +18,7 @@ _BOMB_EDGE = 24_000
 def spoil_picture(picture: Picture, defect: Defect) -> Picture:
     """The picture with a defect that can be seen; unchanged for defects of another sort."""
     spoil = _VISIBLE.get(defect)
-    return picture if spoil is None else np.asarray(spoil(picture), np.uint8)
+    return picture if spoil is None else spoil(picture)
 
 
 def spoil_bytes(data: bytes, defect: Defect) -> bytes:
@@ -40,7 +40,7 @@ def pad_jpeg(data: bytes, size: int) -> bytes:
 
 def near_duplicate(picture: Picture) -> bytes:
     """Another encoding of the picture, a little brighter: other bytes, the same sight."""
-    return encode(cv2.convertScaleAbs(picture, alpha=1.02, beta=3), quality=82)
+    return encode(as_picture(cv2.convertScaleAbs(picture, alpha=1.02, beta=3)), quality=82)
 
 
 def _blank(picture: Picture) -> Picture:
@@ -49,11 +49,11 @@ def _blank(picture: Picture) -> Picture:
 
 
 def _dark(picture: Picture) -> Picture:
-    return cv2.convertScaleAbs(picture, alpha=0.06)
+    return as_picture(cv2.convertScaleAbs(picture, alpha=0.06))
 
 
 def _washed_out(picture: Picture) -> Picture:
-    return cv2.convertScaleAbs(picture, alpha=0.08, beta=228)
+    return as_picture(cv2.convertScaleAbs(picture, alpha=0.08, beta=228))
 
 
 def _blurred(picture: Picture) -> Picture:
@@ -61,7 +61,7 @@ def _blurred(picture: Picture) -> Picture:
     small = cv2.resize(picture, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA)
     smooth = cv2.GaussianBlur(small, (0, 0), max(edge / 400, 1.0))
     size = (picture.shape[1], picture.shape[0])
-    return np.asarray(cv2.resize(smooth, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    return as_picture(cv2.resize(smooth, size, interpolation=cv2.INTER_CUBIC))
 
 
 def _bordered(picture: Picture) -> Picture:

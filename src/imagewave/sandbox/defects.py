@@ -194,7 +194,7 @@ class Defects:
         marked = _marked(prompt, wants_image, has_references, asked_before)
         if marked:
             return marked
-        chosen = {d for d in (*_EXTRAS,) if _draw(seed, key, d) < self.rates.get(d, 0)}
+        chosen = {d for d in _EXTRAS if _draw(seed, key, d) < self.rates.get(d, 0)}
         chosen |= self._one_of(_ANSWERS, _draw(seed, key, "answer"))
         chosen |= self._one_of(_KEYS, _draw(seed, key, "key"))
         if self.clears_after and asked_before >= self.clears_after:
@@ -236,9 +236,9 @@ def _marked(
             "text": not wants_image,
             "any": True,
         }[scope]
-        if applies and name in Defect._value2member_map_:
-            if not times or asked_before < int(times):
-                chosen.add(Defect(name))
+        due = not times or asked_before < int(times)
+        if applies and due and name in Defect._value2member_map_:
+            chosen.add(Defect(name))
     return frozenset(chosen)
 
 

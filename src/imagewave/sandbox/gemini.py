@@ -16,10 +16,10 @@ from imagewave.sandbox.gemini_views import batch_view, cut_page, model_view
 from imagewave.sandbox.http import Hangup, json_body, json_response
 from imagewave.sandbox.jobs import Job
 from imagewave.sandbox.ledger import Entry
-from imagewave.sandbox.models import served
+from imagewave.sandbox.models import draws, served
 from imagewave.sandbox.prices import bill
 from imagewave.sandbox.results import BadInput, read_lines
-from imagewave.sandbox.service import Service, today
+from imagewave.sandbox.service import Service
 from imagewave.sandbox.wire import ApiError, CreateBatchRequest, parse, to_ask
 
 VERSIONS = ("v1", "v1beta", "v1alpha")
@@ -50,7 +50,7 @@ class _Gemini:
         ]
 
     async def list_models(self, request: Request) -> Response:
-        page, token = cut_page(request, list(served(today())), lambda m: m.id, default=50)
+        page, token = cut_page(request, served(), lambda m: m.id, default=50)
         return json_response({"models": [model_view(m) for m in page], **token})
 
     async def get_model(self, request: Request) -> Response:
@@ -72,7 +72,7 @@ class _Gemini:
             seed=service.config.seed,
             key=key,
             prompt=ask.prompt,
-            wants_image=model.image,
+            wants_image=draws(model),
             has_references=bool(ask.images),
             asked_before=0,
         )
@@ -87,7 +87,7 @@ class _Gemini:
             outcome=answered.outcome,
             reason=answered.reason,
             tokens=answered.tokens,
-            usd=bill(model, answered.tokens, batch=False),
+            usd=bill(model.id, answered.tokens, batch=False),
             defects=tuple(sorted(defects)),
         )
         service.ledger.record([entry])
@@ -125,7 +125,7 @@ class _Gemini:
         batch = parse(CreateBatchRequest, payload).batch
         if service.jobs.open_count() >= service.config.max_jobs:
             raise _quota_error(
-                f"You exceeded your current quota: {service.config.max_jobs} concurrent batch jobs.",
+                f"You exceeded your quota of {service.config.max_jobs} concurrent batch jobs.",
                 "BatchGenerateContentConcurrentJobsPerProject",
             )
         job_id = new_id()

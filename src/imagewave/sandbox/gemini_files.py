@@ -55,7 +55,7 @@ class _Files:
         if "finalize" in commands:
             stored = self._service.files.finish(upload, self._service.config.file_ttl_s)
             view = {"file": file_view(stored, _base_url(request))}
-            return json_response(view, **{"x-goog-upload-status": "final"})
+            return json_response(view, headers={"x-goog-upload-status": "final"})
         if "upload" in commands:
             return self._active(upload)
         raise ApiError("INVALID_ARGUMENT", f"Invalid upload command: {header!r}")
@@ -78,14 +78,18 @@ class _Files:
             ),
             size=size,
         )
-        url = f"{_base_url(request)}{request.url.path}?upload_id={upload.id}&upload_protocol=resumable"
-        headers = {"x-goog-upload-url": url, "x-goog-upload-status": "active"}
-        return json_response({}, **headers, **{"x-goog-upload-chunk-granularity": "262144"})
+        session = f"upload_id={upload.id}&upload_protocol=resumable"
+        headers = {
+            "x-goog-upload-url": f"{_base_url(request)}{request.url.path}?{session}",
+            "x-goog-upload-status": "active",
+            "x-goog-upload-chunk-granularity": "262144",
+        }
+        return json_response({}, headers=headers)
 
     def _active(self, upload: Upload) -> Response:
         received = str(self._service.files.received(upload))
         headers = {"x-goog-upload-status": "active", "x-goog-upload-size-received": received}
-        return json_response({}, **headers)
+        return json_response({}, headers=headers)
 
     async def list(self, request: Request) -> Response:
         """One page of the files, newest first."""

@@ -11,23 +11,24 @@ from starlette.requests import Request
 
 from imagewave.sandbox.files import StoredFile
 from imagewave.sandbox.jobs import EXPIRED, FAILED, PARTIAL, SUCCEEDED, Job
-from imagewave.sandbox.models import SandboxModel
+from imagewave.sandbox.models import draws
 from imagewave.sandbox.service import Service
 from imagewave.sandbox.wire import ApiError
+from imagewave.storage.catalog import Model
 
 T = TypeVar("T")
 _MAX_PAGE = 1000
 _PACKAGE = "type.googleapis.com/google.ai.generativelanguage.v1main"
 
 
-def model_view(model: SandboxModel) -> dict[str, Any]:
+def model_view(model: Model) -> dict[str, Any]:
     """A model's resource."""
     return {
         "name": f"models/{model.id}",
         "version": "001",
         "displayName": model.name,
-        "inputTokenLimit": 65_536 if model.image else 1_048_576,
-        "outputTokenLimit": 32_768 if model.image else 65_536,
+        "inputTokenLimit": 65_536 if draws(model) else 1_048_576,
+        "outputTokenLimit": 32_768 if draws(model) else 65_536,
         "supportedGenerationMethods": ["generateContent", "countTokens", "batchGenerateContent"],
     }
 

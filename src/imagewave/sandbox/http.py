@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,9 @@ async def _cut(scope: Scope, receive: Receive, *, flush: bool = False) -> None:
         pass
 
 
-def json_response(content: object, status: int = 200, **headers: str) -> Response:
+def json_response(
+    content: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """A JSON answer."""
     body = orjson.dumps(content, option=orjson.OPT_INDENT_2)
     return Response(body, status, headers, media_type="application/json; charset=UTF-8")

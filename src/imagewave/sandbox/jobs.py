@@ -23,8 +23,9 @@ from imagewave.sandbox.disk import write_atomically
 from imagewave.sandbox.faults import Faults
 from imagewave.sandbox.files import FileStore
 from imagewave.sandbox.ledger import Entry, Ledger
-from imagewave.sandbox.models import SandboxModel, find
+from imagewave.sandbox.models import known
 from imagewave.sandbox.results import BadInput, Setting, write_results
+from imagewave.storage.catalog import Model
 
 _LOG = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class Jobs:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def create(
-        self, *, job_id: str, model: SandboxModel, display_name: str, source: str, count: int
+        self, *, job_id: str, model: Model, display_name: str, source: str, count: int
     ) -> Job:
         """Accepts a job. Inline requests must already stand in `inline_path(job_id)`."""
         config, now = self._config(), time.time()
@@ -229,7 +230,7 @@ class Jobs:
             return [Entry.from_json(line) for line in bill.read_bytes().splitlines()]
         setting = Setting(
             job=job.id,
-            model=find(job.model),
+            model=known()[job.model],
             count=job.count,
             config=self._config(),
             faults=job.faults,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from imagewave.sandbox.pictures import Picture, decode
+from imagewave.sandbox.pictures import Picture, as_picture, decode
 
 _EDGE = 256
 
@@ -47,9 +47,9 @@ def _small_gray(picture: Picture) -> Picture:
     gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     scale = _EDGE / max(gray.shape)
     if scale >= 1:
-        return np.asarray(gray, np.uint8)
+        return as_picture(gray)
     shrunk = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.asarray(shrunk, np.uint8)
+    return as_picture(shrunk)
 
 
 def _brightness(picture: Picture) -> float:

@@ -14,9 +14,10 @@ from imagewave.sandbox.answers import Answer, answer, failure
 from imagewave.sandbox.config import Config
 from imagewave.sandbox.defects import Defect
 from imagewave.sandbox.ledger import Entry
-from imagewave.sandbox.models import SandboxModel
+from imagewave.sandbox.models import draws
 from imagewave.sandbox.prices import bill
 from imagewave.sandbox.wire import ApiError, Ask, to_ask
+from imagewave.storage.catalog import Model
 
 # How many finished lines a shuffled job holds back; a line moves by about this much.
 _SHUFFLE_WINDOW = 8
@@ -35,7 +36,7 @@ class Setting:
     """
 
     job: str
-    model: SandboxModel
+    model: Model
     count: int
     config: Config
     faults: dict[str, dict[str, Any]]
@@ -119,7 +120,7 @@ def _answered(source: Path, setting: Setting, entries: list[Entry]) -> Iterator[
                 outcome=line.answer.outcome,
                 reason=line.answer.reason,
                 tokens=tokens,
-                usd=bill(setting.model, tokens, batch=True),
+                usd=bill(setting.model.id, tokens, batch=True),
                 defects=tuple(sorted(line.defects)),
             )
         )
@@ -145,7 +146,7 @@ def _answer_line(
         seed=setting.config.seed,
         key=seed_key,
         prompt=ask.prompt,
-        wants_image=ask.model.image,
+        wants_image=draws(ask.model),
         has_references=bool(ask.images),
         asked_before=setting.answered_before(key) if key else 0,
     )

@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import orjson
@@ -13,8 +12,10 @@ from imagewave.sandbox.faults import Faults
 from imagewave.sandbox.files import FileStore
 from imagewave.sandbox.jobs import Jobs
 from imagewave.sandbox.ledger import Ledger
-from imagewave.sandbox.models import SandboxModel, all_models
+from imagewave.sandbox.models import known, today
+from imagewave.sandbox.prices import is_priced
 from imagewave.sandbox.wire import ApiError
+from imagewave.storage.catalog import Model
 
 
 class Service:
@@ -40,22 +41,21 @@ class Service:
         )
         self._calls_lock = threading.Lock()
 
-    def model(self, name: str, verb: str) -> SandboxModel:
+    def model(self, name: str, verb: str) -> Model:
         """The living model of a `models/<name>` path.
 
         Raises:
             ApiError: NOT_FOUND, in Google's words for a retired model and for an unknown one.
         """
-        known = {model.id: model for model in all_models()}
-        model = known.get(name)
-        if model is None:
+        model = known().get(name)
+        if model is None or (model.alive(today()) and not is_priced(name)):
             raise ApiError(
                 "NOT_FOUND",
                 f"models/{name} is not found for API version v1beta, or is not supported for "
                 f"{verb}. Call ListModels to see the list of available models and their "
                 "supported methods.",
             )
-        if model.shutdown is not None and model.shutdown <= today():
+        if not model.alive(today()):
             raise ApiError(
                 "NOT_FOUND",
                 f"This model models/{name} is no longer available. Please update your code to "
@@ -82,8 +82,3 @@ class Service:
     def configure(self, config: Config) -> None:
         """Takes effect for what is asked from now on."""
         self.config = replace(config)
-
-
-def today() -> date:
-    """The date that decides which models are retired."""
-    return datetime.now(UTC).date()

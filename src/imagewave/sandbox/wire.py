@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from imagewave.sandbox.models import SandboxModel
+from imagewave.sandbox.models import draws
+from imagewave.storage.catalog import Model
 
 _GRPC = {
     "INVALID_ARGUMENT": 3,
@@ -163,7 +164,7 @@ class CreateBatchRequest(_Wire):
 class Ask:
     """One request, freed of its wire format. `images` are encoded pictures, in order."""
 
-    model: SandboxModel
+    model: Model
     prompt: str
     system: str = ""
     images: tuple[bytes, ...] = ()
@@ -215,7 +216,7 @@ def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
 
 
-def to_ask(payload: object, model: SandboxModel, read_file: Callable[[str], bytes]) -> Ask:
+def to_ask(payload: object, model: Model, read_file: Callable[[str], bytes]) -> Ask:
     """Checks a GenerateContentRequest against the model and takes what answering needs.
 
     `read_file(uri)` gives an uploaded file's bytes.
@@ -233,7 +234,7 @@ def to_ask(payload: object, model: SandboxModel, read_file: Callable[[str], byte
     modalities = [m.upper() for m in config.response_modalities or ()]
     if unknown := [m for m in modalities if m not in ("TEXT", "IMAGE", "AUDIO")]:
         raise ApiError("INVALID_ARGUMENT", f"Invalid response modality: {unknown[0]}")
-    if "IMAGE" in modalities and not model.image:
+    if "IMAGE" in modalities and not draws(model):
         raise ApiError(
             "INVALID_ARGUMENT",
             "Model does not support the requested response modalities: image",
@@ -276,7 +277,7 @@ def _image(part: Part, read_file: Callable[[str], bytes]) -> bytes:
         ) from error
 
 
-def _ratio(model: SandboxModel, ratio: str | None) -> str:
+def _ratio(model: Model, ratio: str | None) -> str:
     if ratio is None:
         return "1:1"
     if ratio not in model.ratios:
@@ -288,7 +289,7 @@ def _ratio(model: SandboxModel, ratio: str | None) -> str:
     return ratio
 
 
-def _size(model: SandboxModel, size: str | None) -> str:
+def _size(model: Model, size: str | None) -> str:
     if size is None:
         return "1K"
     if size not in model.sizes:
