@@ -28,6 +28,16 @@ _TYPES = {
     "time": pa.timestamp("us"),
 }
 
+# Arrow would cut floats to integers and take bytes for text.
+_PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
+    "text": str,
+    "bool": bool,
+    "int": int,
+    "long": int,
+    "double": (float, int),
+    "usd": Decimal,
+}
+
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 _USD_STEP = Decimal("1e-9")
@@ -53,9 +63,8 @@ def append(store: Store, table: str, part: str, rows: Sequence[Mapping[str, obje
         True if this call wrote the part.
 
     Raises:
-        ValueError: a part name that is no file name; columns missing, unknown, null in the key or
-            of another type than the table's. Nothing is written.
-        TypeError: money that is not a Decimal.
+        ValueError: a part name that is no file name; columns missing, unknown or null in the key.
+        TypeError: a value of another type than its column's; money is Decimal. Nothing is written.
         StoreError: the store refused.
     """
     if not _PART.fullmatch(part) or part.startswith(parts.MERGED):
@@ -103,26 +112,37 @@ def _rows(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _encode(table: str, rows: Sequence[Mapping[str, object]]) -> bytes:
-    wanted = schema(table)
-    expected = set(wanted.names) - {RECORDED_AT}
-    money = [name for name, kind in COLUMNS[table].items() if kind == "usd"]
     now = datetime.now(UTC).replace(tzinfo=None)
-    filled = []
-    for number, row in enumerate(rows):
-        if row.keys() != expected:
-            raise ValueError(
-                f"row {number} of {table}: missing columns {sorted(expected - row.keys())}, "
-                f"unknown columns {sorted(row.keys() - expected)}"
-            )
-        for name in KEYS[table]:
-            if row[name] is None:
-                raise ValueError(f"row {number} of {table}: {name} is part of its key and is null")
-        filled.append({**row, **{name: _usd(row[name]) for name in money}, RECORDED_AT: now})
+    filled = [
+        {**_checked(table, row, f"row {number} of {table}"), RECORDED_AT: now}
+        for number, row in enumerate(rows)
+    ]
     try:
-        batch = pa.Table.from_pylist(filled, schema=wanted)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        return write_parquet(pa.Table.from_pylist(filled, schema=schema(table)))
+    except (pa.ArrowInvalid, OverflowError) as error:
         raise ValueError(f"rows of {table}: {error}") from error
-    return write_parquet(batch)
+
+
+def _checked(table: str, row: Mapping[str, object], where: str) -> dict[str, object]:
+    """The row, its money rounded, if it fits the table."""
+    kinds = {name: kind for name, kind in COLUMNS[table].items() if name != RECORDED_AT}
+    if row.keys() != kinds.keys():
+        raise ValueError(
+            f"{where}: missing columns {sorted(kinds.keys() - row.keys())}, "
+            f"unknown columns {sorted(row.keys() - kinds.keys())}"
+        )
+    checked = dict(row)
+    for name, value in row.items():
+        if value is None:
+            if name in KEYS[table]:
+                raise ValueError(f"{where}: {name} is part of its key and is null")
+        elif not isinstance(value, _PYTHON_TYPES[kinds[name]]) or (
+            isinstance(value, bool) and kinds[name] != "bool"
+        ):
+            raise TypeError(f"{where}: {name} is {kinds[name]}, not {value!r}")
+        elif isinstance(value, Decimal):
+            checked[name] = value.quantize(_USD_STEP, rounding=ROUND_HALF_EVEN)
+    return checked
 
 
 def write_parquet(rows: pa.Table) -> bytes:
@@ -135,11 +155,3 @@ def write_parquet(rows: pa.Table) -> bytes:
 def read_parquet(data: bytes) -> pa.Table:
     """The rows of one Parquet file."""
     return pq.read_table(pa.BufferReader(data))
-
-
-def _usd(value: object) -> Decimal | None:
-    if value is None:
-        return None
-    if not isinstance(value, Decimal):
-        raise TypeError(f"money is Decimal, not {type(value).__name__} ({value!r})")
-    return value.quantize(_USD_STEP, rounding=ROUND_HALF_EVEN)

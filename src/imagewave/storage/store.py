@@ -152,7 +152,7 @@ class Store:
             )
 
     def _probe(self) -> None:
-        path = f"probe/{secrets.token_hex(8)}"
+        path = f"probe-{secrets.token_hex(8)}"
         try:
             first = self.put_if_absent(path, b"first")
             second = self.put_if_absent(path, b"second")

@@ -1,9 +1,9 @@
 """The fact tables: their columns and keys, declared once for those who write and those who ask.
 
-Types: `text`; `bool`; `int` (32 bit); `long` (64 bit); `double`; `usd` (decimal, 9 digits after the point);
-`time` (UTC, microseconds). Every table also has `recorded_at time`, which `facts.append` fills in.
-A key names the columns that tell two facts apart: rows with equal keys are the same fact recorded
-twice, and the views keep one of them.
+Types: `text`; `bool`; `int` (32 bit); `long` (64 bit); `double`; `usd` (decimal, 9 digits after
+the point); `time` (UTC, microseconds). Every table also has `recorded_at time`, which
+`facts.append` fills in. A key names the columns that tell two facts apart: rows with equal keys are
+the same fact recorded twice, and the views keep one of them.
 """
 
 RECORDED_AT = "recorded_at"
