@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +19,6 @@ from imagewave.storage import books as books_module
 from imagewave.storage import ledger as ledger_module
 from imagewave.storage.ledger import Budget, BudgetExceeded, Ledger
 from imagewave.storage.store import Store, StoreError
-from tests.servers import environment, make_bucket, s3_environment, start_moto
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NO_LIMIT = Budget()
@@ -46,12 +44,6 @@ class Clock:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(str(tmp_path / "store"))
-
-
-@pytest.fixture
-def s3_url() -> Iterator[str]:
-    with start_moto() as endpoint, environment(**s3_environment(endpoint)):
-        yield f"s3://{make_bucket(endpoint)}/team"
 
 
 # --- one job -------------------------------------------------------------------------------------

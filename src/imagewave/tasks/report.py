@@ -1,0 +1,298 @@
+"""Writes a wave's report: one HTML file that holds all it shows and asks nobody for anything."""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib import resources
+from typing import Any
+
+import duckdb
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from imagewave.errors import ImagewaveError
+from imagewave.storage.analytics import connect
+from imagewave.storage.ledger import Ledger
+from imagewave.storage.store import Store
+from imagewave.tasks.report_cards import contact_sheet
+
+# Rows of the tables below the pictures.
+_MAX_ROWS = 200
+
+_STAGES = ("expand", "draft", "judge", "final")
+_VERDICTS = (
+    "delivered",
+    "accepted",
+    "reserve",
+    "rejected",
+    "refused",
+    "failed",
+    "missing",
+    "undecided",
+    "pending",
+)
+
+Row = dict[str, Any]
+
+
+class UnknownWave(ImagewaveError):
+    """The store knows no wave of that name."""
+
+
+def write_report(store: Store, wave: str) -> str:
+    """Writes `reports/<wave>.html` from the facts as they stand, over any older one.
+
+    Returns its path in the store. Raises `UnknownWave`.
+    """
+    path = f"reports/{wave}.html"
+    with connect(store) as connection:
+        page = _page(_content(connection, store, wave))
+    store.write(path, page.encode())
+    return path
+
+
+def _content(connection: duckdb.DuckDBPyConnection, store: Store, wave: str) -> Row:
+    """Everything that the template shows."""
+    header = _rows(connection, "SELECT * FROM waves WHERE wave = ?", wave)
+    if not header:
+        known = [row["wave"] for row in _rows(connection, "SELECT wave FROM waves ORDER BY wave")]
+        raise UnknownWave(
+            f"{store.url} has no wave {wave!r}.",
+            f"It has: {', '.join(known)}." if known else "It has none yet: run a wave first.",
+        )
+    briefs = _briefs(connection, wave)
+    bill = _bill(connection, wave)
+    spent = sum((row["cost_usd"] for row in bill), Decimal(0))
+    total = _total(briefs)
+    sheet = contact_sheet(connection, store, wave)
+    state = Ledger(store).state()
+    return {
+        "wave": header[0],
+        "now": datetime.now(UTC),
+        "store_url": store.url,
+        "models": _models(connection, wave),
+        "total": total,
+        "funnel": _funnel(total),
+        "bill": bill,
+        "bill_total": spent,
+        "per_accepted": spent / total["accepted"] if total["accepted"] else None,
+        "ledger": {"captured": state.captured_for(wave), "held": state.held_for(wave)},
+        "reused": _one(connection, "count(*) FROM requests WHERE reused AND wave = ?", wave),
+        "briefs": briefs,
+        "cards": sheet.cards,
+        "left_out": sheet.left_out,
+        "thumbless": sheet.thumbless,
+        "stages": _counts(["draft", "final"], [s for c in sheet.cards for s in c["stages"]]),
+        "verdicts": _counts(_VERDICTS, [card["verdict"] for card in sheet.cards]),
+        "reasons": dict(Counter(r for card in sheet.cards for r in card["reasons"]).most_common()),
+        **_capped(
+            connection,
+            "jobs",
+            "* FROM jobs WHERE wave = ? ORDER BY claimed_at DESC, job_id",
+            wave,
+        ),
+        **_capped(
+            connection,
+            "unanswered",
+            """requests.kind, requests.brief, requests.model, status, reason, message
+            FROM requests JOIN results USING (request_id)
+            WHERE requests.wave = ? AND requests.kind IN ('expand', 'judge') AND status <> 'text'
+            ORDER BY requests.kind, requests.brief, request_id""",
+            wave,
+        ),
+        **_capped(
+            connection,
+            "findings",
+            "* FROM findings WHERE wave = ? ORDER BY kind, key, detail",
+            wave,
+        ),
+    }
+
+
+def _briefs(connection: duckdb.DuckDBPyConnection, wave: str) -> list[Row]:
+    rows = _rows(
+        connection,
+        """
+        SELECT funnel.*, briefs.text, prices.cost_usd, prices.cost_per_accepted,
+               coalesce(rounds.rounds, 0) AS rounds, coalesce(rounds.answered, 0) AS answered
+        FROM funnel
+        JOIN briefs USING (wave, brief)
+        LEFT JOIN cost_per_accepted AS prices
+               ON prices.wave = funnel.wave AND prices.per = 'brief' AND prices.key = funnel.brief
+        LEFT JOIN (
+            SELECT requests.wave, brief, max(round) AS rounds, count(status) AS answered
+            FROM requests LEFT JOIN results USING (request_id)
+            WHERE requests.kind = 'draft' GROUP BY ALL
+        ) AS rounds ON rounds.wave = funnel.wave AND rounds.brief = funnel.brief
+        WHERE funnel.wave = ?
+        ORDER BY funnel.brief
+        """,
+        wave,
+    )
+    for row in rows:
+        row["acceptance"] = _share(row["accepted"], row["answered"])
+        row["standing"] = _standing(row)
+    return rows
+
+
+def _standing(brief: Mapping[str, Any]) -> str:
+    """Where a brief stands and, if it has stopped short, on what evidence."""
+    rounds = f"{brief['rounds']} round" + ("" if brief["rounds"] == 1 else "s")
+    if brief["final"] >= brief["want"]:
+        return f"done after {rounds}"
+    if brief["answered"] < brief["requested"]:
+        return f"waiting for {brief['requested'] - brief['answered']} drafts"
+    if not brief["requested"]:
+        return "nothing asked for yet"
+    if brief["accepted"] >= brief["want"]:
+        return f"enough drafts after {rounds}; finals missing"
+    return (
+        f"short: {brief['accepted']} of {brief['want']} accepted from {brief['requested']} drafts"
+        f" in {rounds}; change the prompt, or allow more drafts"
+    )
+
+
+def _total(briefs: Sequence[Mapping[str, Any]]) -> Row:
+    total: Row = {
+        name: sum(brief[name] for brief in briefs)
+        for name in (
+            "want",
+            "requested",
+            "generated",
+            "passed_screens",
+            "accepted",
+            "final",
+        )
+    }
+    was_judged = any(brief["judged_ok"] is not None for brief in briefs)
+    total["judged_ok"] = sum(brief["judged_ok"] or 0 for brief in briefs) if was_judged else None
+    total["acceptance"] = _share(total["accepted"], sum(brief["answered"] for brief in briefs))
+    return total
+
+
+def _funnel(total: Mapping[str, Any]) -> list[Row]:
+    """The steps from requested to final; `kept` is the share of the step before."""
+    steps: list[Row] = []
+    for name, column in (
+        ("requested", "requested"),
+        ("generated", "generated"),
+        ("passed screens", "passed_screens"),
+        ("judged good", "judged_ok"),
+        ("accepted", "accepted"),
+        ("final", "final"),
+    ):
+        count = total[column]
+        if count is None:
+            continue
+        steps.append(
+            {
+                "name": name,
+                "count": count,
+                "share": _share(count, total["requested"]) or 0.0,
+                "kept": _share(count, steps[-1]["count"]) if steps else None,
+            }
+        )
+    return steps
+
+
+def _bill(connection: duckdb.DuckDBPyConnection, wave: str) -> list[Row]:
+    rows = _rows(
+        connection,
+        """
+        SELECT kind, model, count(*) AS attempts,
+               count(*) FILTER (status IN ('image', 'text')) AS answers,
+               sum(cost_usd) AS cost_usd
+        FROM costs WHERE wave = ? GROUP BY kind, model ORDER BY model
+        """,
+        wave,
+    )
+    return sorted(rows, key=lambda row: _STAGES.index(row["kind"]))
+
+
+def _models(connection: duckdb.DuckDBPyConnection, wave: str) -> dict[str, list[str]]:
+    rows = _rows(
+        connection,
+        "SELECT kind, list(DISTINCT model ORDER BY model) AS models FROM requests"
+        " WHERE wave = ? GROUP BY kind",
+        wave,
+    )
+    by_stage = {row["kind"]: row["models"] for row in rows}
+    return {stage: by_stage[stage] for stage in _STAGES if stage in by_stage}
+
+
+def _capped(
+    connection: duckdb.DuckDBPyConnection, name: str, select: str, wave: str
+) -> dict[str, Any]:
+    """A query's first rows as `name`, and as `<name>_left_out` how many more there are."""
+    rows = _rows(connection, f"SELECT {select} LIMIT {_MAX_ROWS}", wave)
+    count = _one(connection, f"count(*) FROM (SELECT {select})", wave)
+    return {name: rows, f"{name}_left_out": count - len(rows)}
+
+
+def _counts(order: Sequence[str], found: Sequence[str]) -> dict[str, int]:
+    counter = Counter(found)
+    return {name: counter[name] for name in order if counter[name]}
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *params: object) -> list[Row]:
+    cursor = connection.execute(sql, list(params))
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _one(connection: duckdb.DuckDBPyConnection, select: str, *params: object) -> int:
+    row = connection.execute(f"SELECT {select}", list(params)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _page(content: Mapping[str, Any]) -> str:
+    """The template, filled in. Every value is escaped; the only script that may run is ours."""
+    files = resources.files(__package__)
+    script = files.joinpath("report.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Even if something slipped through the escaping, a browser would not run or load it.
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "usd": _usd,
+        "percent": _percent,
+        "moment": _moment,
+        "figure": _figure,
+    }
+    template = environment.from_string(files.joinpath("report_template.html").read_text("utf-8"))
+    return template.render(
+        content,
+        policy=policy,
+        style=Markup(files.joinpath("report.css").read_text("utf-8")),
+        script=Markup(script),
+    )
+
+
+def _usd(value: Decimal) -> str:
+    """Cents where they say enough, else as many digits as a single picture's price needs."""
+    return f"${value:,.2f}" if value == 0 or value >= 10 else f"${value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _moment(value: datetime) -> str:
+    return f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
