@@ -70,9 +70,7 @@ class Answers(BaseHTTPRequestHandler):
             name = f"batches/lines-{lines}"
             output = {"responsesFile": f"files/lines-{lines}"}
             metadata = {"state": "BATCH_STATE_SUCCEEDED", "output": output}
-            answer = json.dumps(
-                {"name": name, "done": True, "metadata": metadata}
-            ).encode()
+            answer = json.dumps({"name": name, "done": True, "metadata": metadata}).encode()
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
@@ -152,9 +150,7 @@ def plain(base_url: str, lines: int, folder: Path) -> Callable[[], int]:
     from imagewave.storage.store import Store
 
     store = Store.open(str(folder))
-    client = genai.Client(
-        api_key="benchmark", http_options=HttpOptions(base_url=base_url)
-    )
+    client = genai.Client(api_key="benchmark", http_options=HttpOptions(base_url=base_url))
 
     def run() -> int:
         content = client.files.download(file=f"files/lines-{lines}")
@@ -194,9 +190,7 @@ def measure(name: str, base_url: str, lines: int) -> dict[str, float]:
     return figures
 
 
-def best_of(
-    names: tuple[str, ...], base_url: str, lines: int
-) -> dict[str, dict[str, float]]:
+def best_of(names: tuple[str, ...], base_url: str, lines: int) -> dict[str, dict[str, float]]:
     best: dict[str, dict[str, float]] = {}
     for _ in range(TURNS):
         for name in names:
@@ -214,12 +208,8 @@ def best_of(
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0] if __doc__ else None
-    )
-    options.add_argument(
-        "--gb", type=float, default=3.0, help="size of the large result file"
-    )
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("--gb", type=float, default=3.0, help="size of the large result file")
     options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options.add_argument("--contend", nargs=3, help=argparse.SUPPRESS)
     chosen = options.parse_args()
@@ -232,9 +222,7 @@ def main() -> int:
 
     needed = 2 * chosen.gb * 1e9
     if shutil.disk_usage(tempfile.gettempdir()).free < needed:
-        raise SystemExit(
-            f"this needs {needed / 1e9:.0f} GB in {tempfile.gettempdir()}; set TMPDIR"
-        )
+        raise SystemExit(f"this needs {needed / 1e9:.0f} GB in {tempfile.gettempdir()}; set TMPDIR")
     server = subprocess.Popen(
         [sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True
     )

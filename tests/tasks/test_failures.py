@@ -26,9 +26,7 @@ REFUSED, INVALID = FailureClass.REFUSED, FailureClass.INVALID
 def test_a_request_is_tried_so_often_in_all(
     failure: FailureClass | None, reason: str, tries: int
 ) -> None:
-    asked = [
-        attempts for attempts in range(1, 10) if retryable(failure, reason, attempts)
-    ]
+    asked = [attempts for attempts in range(1, 10) if retryable(failure, reason, attempts)]
     assert asked == list(range(1, tries))
 
 

@@ -20,9 +20,7 @@ def image(number: int, size: int = 2000) -> Outcome:
 
 
 def refusal(number: int) -> Outcome:
-    return Outcome(
-        key=f"k{number}", status=Status.REFUSED, failure=FailureClass.REFUSED
-    )
+    return Outcome(key=f"k{number}", status=Status.REFUSED, failure=FailureClass.REFUSED)
 
 
 @pytest.fixture
@@ -42,9 +40,7 @@ def test_outcomes_keep_their_order_and_pictures_are_in_the_store(store: Store) -
             assert stored == before.image
 
 
-def test_what_is_in_flight_is_bounded(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_in_flight_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go = threading.Event()
 
     def stuck(store: Store, data: bytes | memoryview) -> StoredImage:
@@ -58,9 +54,7 @@ def test_what_is_in_flight_is_bounded(
         nonlocal pulled
         for number in range(20):
             pulled += 1
-            if (
-                pulled == 6
-            ):  # five pictures of 2007 bytes pass the bound; a sixth is one too many
+            if pulled == 6:  # five pictures of 2007 bytes pass the bound; a sixth is one too many
                 let_go.set()
             yield image(number)
 

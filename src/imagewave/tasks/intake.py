@@ -51,9 +51,7 @@ def intake(
             if outcome.image is not None:
                 size = len(outcome.image)
                 writing = pool.submit(put_image, store, outcome.image)
-                outcome = replace(
-                    outcome, image=None
-                )  # the bytes live as long as their future
+                outcome = replace(outcome, image=None)  # the bytes live as long as their future
             waiting.append((outcome, size, writing))
             held += size
             while waiting and (held > in_flight or _is_done(waiting[0][2])):

@@ -1,12 +1,11 @@
 """A download sees each byte once, however often its connection drops."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import requests
+from tests.tasks.providers.serving import serving
 
 from imagewave.tasks.providers.downloads import DROPS, Changed, chunks_of
 
@@ -46,9 +45,7 @@ def server() -> Iterator[Server]:
             if wanted and state.knows_ranges:
                 start = int(wanted.removeprefix("bytes=").removesuffix("-"))
                 self.send_response(206)
-                self.send_header(
-                    "Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}"
-                )
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
                 body = body[start:]
             else:
                 self.send_response(200)
@@ -63,25 +60,6 @@ def server() -> Iterator[Server]:
 
     with serving(Handler) as state.url:
         yield state
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    class Quiet(ThreadingHTTPServer):
-        def handle_error(self, request: object, client_address: object) -> None:
-            """That a client went away is what some of these tests are about."""
-
-    httpd = Quiet(("127.0.0.1", 0), handler)
-    thread = threading.Thread(
-        target=httpd.serve_forever, kwargs={"poll_interval": 0.01}
-    )
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_address[1]}/"
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
 
 
 def test_an_undisturbed_download_asks_once(server: Server) -> None:

@@ -46,9 +46,7 @@ def test_only_google_s_own_4xx_proves_that_nothing_was_accepted(
     assert (fault.failure, fault.is_clean_no) == (failure, clean)
 
 
-@pytest.mark.parametrize(
-    "body", [{"message": "<html>", "status": "Forbidden"}, {}, [], None, "x"]
-)
+@pytest.mark.parametrize("body", [{"message": "<html>", "status": "Forbidden"}, {}, [], None, "x"])
 def test_a_4xx_of_somebody_else_proves_nothing(body: Any) -> None:
     broken = APIError(403, {})
     broken.details = body
@@ -76,13 +74,9 @@ def test_a_daily_quota_is_full_again_at_midnight_in_california() -> None:
         "RESOURCE_EXHAUSTED",
         detail("QuotaFailure", violations=[{"quotaId": "BatchTokensPerDayPerProject"}]),
     )
-    fault = read_fault(
-        spent, now=datetime(2026, 11, 21, 6, 30, tzinfo=UTC)
-    )  # 22:30 the day before
+    fault = read_fault(spent, now=datetime(2026, 11, 21, 6, 30, tzinfo=UTC))  # 22:30 the day before
     assert fault.retry_after == 1.5 * 3600
-    fault = read_fault(
-        spent, now=datetime(2026, 11, 1, 7, 0, tzinfo=UTC)
-    )  # the clocks go back
+    fault = read_fault(spent, now=datetime(2026, 11, 1, 7, 0, tzinfo=UTC))  # the clocks go back
     assert fault.retry_after == 25 * 3600
 
 

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from imagewave.tasks.providers.jsonl import KEPT_OF_CUT, Line, split_lines
 
-LINES = st.lists(
-    st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b""))
-)
+LINES = st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b"")))
 
 
 def cut_up(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -34,9 +32,7 @@ def test_how_a_stream_is_chunked_changes_no_line(
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 10_000)), st.integers(0, 20))
-def test_how_a_stream_is_chunked_changes_no_cut(
-    data: bytes, cuts: list[int], limit: int
-) -> None:
+def test_how_a_stream_is_chunked_changes_no_cut(data: bytes, cuts: list[int], limit: int) -> None:
     whole = list(split_lines([data], limit=limit))
     assert list(split_lines(cut_up(data, cuts), limit=limit)) == whole
 

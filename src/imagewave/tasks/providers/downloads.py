@@ -45,9 +45,7 @@ def chunks_of(
     download = _Download(get)
     try:
         while not download.finished:
-            for attempt in patience(
-                lambda error: isinstance(error, DROPS) or may_pass(error)
-            ):
+            for attempt in patience(lambda error: isinstance(error, DROPS) or may_pass(error)):
                 with attempt:
                     chunk = download.read()
             if chunk:

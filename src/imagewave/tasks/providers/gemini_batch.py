@@ -1,8 +1,8 @@
 """The lane `gemini-batch`: Gemini's Batch API in file mode, through Google's own client.
 
-Two things go past the client, by plain HTTP with the same key and address, because it drops them:
-the counts and the error of a job (`poll`), and the results, which it can neither resume nor receive
-at the machine's speed.
+What is asked for by GET goes past the client, by plain HTTP with the same key and address: it drops
+a job's counts and error, does not know all of the service's states, trips over an empty last page,
+and can neither resume a download nor receive it at the machine's speed.
 """
 
 import os
@@ -10,13 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
 from google import genai
 from google.genai.errors import APIError
 from google.genai.types import (
-    BatchJob,
     CreateBatchJobConfig,
     HttpOptions,
     UploadFileConfig,
@@ -113,14 +112,10 @@ class GeminiBatchLane:
         self._session = _Session(api_key)
         # Only a stand-in answers on this very machine.
         host = urlsplit(self._root).hostname or ""
-        self.realm = (
-            "sandbox" if host == "localhost" or host.startswith("127.") else "live"
-        )
+        self.realm = "sandbox" if host == "localhost" or host.startswith("127.") else "live"
 
     @classmethod
-    def from_environment(
-        cls, environ: Mapping[str, str] = os.environ
-    ) -> "GeminiBatchLane":
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "GeminiBatchLane":
         """The lane for the key and address in the environment.
 
         Raises:
@@ -161,15 +156,11 @@ class GeminiBatchLane:
                         FailureClass.INVALID,
                     )
             spool.flush()
-            config = UploadFileConfig(
-                mime_type="application/jsonl", display_name=display_name
-            )
+            config = UploadFileConfig(mime_type="application/jsonl", display_name=display_name)
             upload = partial(self._client.files.upload, file=spool.name, config=config)
             uploaded = self._patiently(upload)
         if not uploaded.name:
-            raise Unavailable(
-                f"The Gemini API gave the input of {display_name!r} no name."
-            )
+            raise Unavailable(f"The Gemini API gave the input of {display_name!r} no name.")
         return uploaded.name
 
     def create(self, handle: str, model: str, token: str) -> str:
@@ -193,17 +184,19 @@ class GeminiBatchLane:
     def find(self, token: str) -> list[str]:
         """Looks through the whole list of the project's jobs; the service cannot search."""
         return [
-            job.name for job in self._jobs() if job.name and job.display_name == token
+            str(job["name"])
+            for job in self._jobs()
+            if _fields(job.get("metadata")).get("displayName") == token
         ]
 
     def poll(self, name: str) -> JobStatus:
-        """Looks at the job once, past the client, which drops counts and error.
+        """Looks at the job once.
 
         Raises:
             Rejected: a clean no, such as for a job that does not exist.
             Unavailable: no answer in every try.
         """
-        return _status(name, self._operation(name))
+        return _status(name, self._ask(quote(name)))
 
     def results(self, name: str, kinds: Callable[[str], bool]) -> Iterator[Outcome]:
         """Streams the result file; a dropped connection is resumed where it dropped.
@@ -212,7 +205,7 @@ class GeminiBatchLane:
             ResultsGone: the job left no results, or Google has deleted them.
             Unavailable: the connection dropped in every try; what came until then was yielded.
         """
-        file = _result_file(self._operation(name))
+        file = _result_file(self._ask(quote(name)))
         if file is None:
             raise ResultsGone(f"The batch {name} has left no results.")
         try:
@@ -237,21 +230,21 @@ class GeminiBatchLane:
         """
         self._patiently(partial(self._client.batches.cancel, name=name))
 
-    def _jobs(self) -> Iterator[BatchJob]:
-        batches = self._client.batches
-        pager = self._patiently(partial(batches.list, config={"page_size": PAGE_SIZE}))
-        # The pager's own iteration trips over an empty last page.
+    def _jobs(self) -> Iterator[dict[str, Any]]:
+        page_token = ""
         while True:
-            yield from pager.page
-            if not pager.config.get("page_token"):
+            query = urlencode({"pageSize": PAGE_SIZE, "pageToken": page_token})
+            page = self._ask(f"batches?{query}")
+            yield from page.get("operations", ())
+            page_token = page.get("nextPageToken", "")
+            if not page_token:
                 return
-            self._patiently(pager.next_page)
 
-    def _operation(self, name: str) -> dict[str, Any]:
+    def _ask(self, path: str) -> dict[str, Any]:
         def ask() -> dict[str, Any]:
-            answer = self._get(f"{self._root}/{quote(name)}").json()
-            if not isinstance(answer, dict) or "name" not in answer:
-                raise Dropped("the answer is no operation")
+            answer = self._get(f"{self._root}/{path}").json()
+            if not isinstance(answer, dict):
+                raise Dropped("the answer is no JSON object")
             return answer
 
         return self._patiently(ask)
@@ -287,9 +280,7 @@ class GeminiBatchLane:
         return answer
 
     def _rejected(self, fault: Fault) -> Rejected:
-        return Rejected(
-            self._message(fault), fault.fix, fault.failure, fault.retry_after
-        )
+        return Rejected(self._message(fault), fault.fix, fault.failure, fault.retry_after)
 
     def _unavailable(self, fault: Fault) -> Unavailable:
         return Unavailable(self._message(fault), fault.fix)
@@ -313,9 +304,7 @@ class _Session(Session):
         super().__init__()
         self.headers.update({self._HEADER: api_key, "Accept-Encoding": "identity"})
 
-    def rebuild_auth(
-        self, prepared_request: PreparedRequest, response: Response
-    ) -> None:
+    def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         super().rebuild_auth(prepared_request, response)
         old, new = response.request.url, prepared_request.url
         if old is None or new is None or self.should_strip_auth(old, new):

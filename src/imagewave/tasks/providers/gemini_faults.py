@@ -45,11 +45,7 @@ class Fault:
     @property
     def is_clean_no(self) -> bool:
         """Whether it proves that nothing was accepted: Google itself refused the request."""
-        return (
-            400 <= self.http < 500
-            and self.http not in DOUBTFUL_HTTP
-            and bool(self.status)
-        )
+        return 400 <= self.http < 500 and self.http not in DOUBTFUL_HTTP and bool(self.status)
 
     @property
     def fix(self) -> str:
@@ -83,7 +79,7 @@ def read_fault(error: APIError, now: datetime | None = None) -> Fault:
 
 
 def wait_for(error: APIError) -> bool | float:
-    """Whether a call that got this answer may be made again by itself, or after how many seconds."""
+    """Whether a call that got this answer may be made again, or after how many seconds."""
     fault = read_fault(error)
     if fault.failure is not FailureClass.TRANSIENT:
         return False
@@ -104,7 +100,5 @@ def _until_midnight_pacific(now: datetime | None) -> float:
     """Seconds until Google's daily quotas are filled again."""
     zone = ZoneInfo("America/Los_Angeles")
     here = (now or datetime.now(zone)).astimezone(zone)
-    midnight = datetime.combine(
-        here.date() + timedelta(days=1), datetime.min.time(), zone
-    )
+    midnight = datetime.combine(here.date() + timedelta(days=1), datetime.min.time(), zone)
     return midnight.timestamp() - here.timestamp()

@@ -56,19 +56,14 @@ MESSAGE_LIMIT = 500
 """Characters kept of a provider's message."""
 
 
-def request_line(
-    request: Request, reference: Callable[[str, int | None], bytes]
-) -> bytes:
+def request_line(request: Request, reference: Callable[[str, int | None], bytes]) -> bytes:
     """One line of a batch's input, newline included.
 
     `reference(sha256, edge)` gives the bytes of a reference image, reduced to that longest edge.
     """
     model = find_model(request.model)
     parts: list[dict[str, Any]] = [{"text": request.prompt}]
-    parts += (
-        _inline(reference(sha256, request.reference_edge))
-        for sha256 in request.references
-    )
+    parts += (_inline(reference(sha256, request.reference_edge)) for sha256 in request.references)
     body: dict[str, Any] = {"contents": [{"role": "user", "parts": parts}]}
     if request.system:
         body["systemInstruction"] = {"parts": [{"text": request.system}]}
@@ -89,17 +84,13 @@ def request_line(
         config["seed"] = request.seed
     if config:
         body["generationConfig"] = config
-    return orjson.dumps(
-        {"key": request.id, "request": body}, option=orjson.OPT_APPEND_NEWLINE
-    )
+    return orjson.dumps({"key": request.id, "request": body}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _inline(image: bytes) -> dict[str, Any]:
     found = sniff(image)
     data = pybase64.b64encode(image).decode("ascii")
-    return {
-        "inlineData": {"mimeType": found.mime if found else "image/jpeg", "data": data}
-    }
+    return {"inlineData": {"mimeType": found.mime if found else "image/jpeg", "data": data}}
 
 
 def read_line(line: bytes, cut: bool, wants_image: Callable[[str], bool]) -> Outcome:
@@ -109,9 +100,7 @@ def read_line(line: bytes, cut: bool, wants_image: Callable[[str], bool]) -> Out
     whether that request asked for an image, else for text.
     """
     if cut:
-        return _illegible(
-            line, "LINE_TOO_LONG", "longer than any line that a provider sends"
-        )
+        return _illegible(line, "LINE_TOO_LONG", "longer than any line that a provider sends")
     shortened, values = _set_aside(line)
     try:
         return _outcome(_parse(shortened), values, wants_image)
@@ -187,9 +176,7 @@ def _parse(document: bytes) -> Any:
         return orjson.loads(document.decode("utf-8", "replace"))
 
 
-def _outcome(
-    line: Any, values: _SetAside, wants_image: Callable[[str], bool]
-) -> Outcome:
+def _outcome(line: Any, values: _SetAside, wants_image: Callable[[str], bool]) -> Outcome:
     if not isinstance(line, dict):
         return Outcome(
             key=None,
@@ -236,9 +223,7 @@ class _Answer:
             for part in _dicts(_dict(candidate.get("content")).get("parts"))
             if part.get("thought") is not True
         ]
-        self.pictures = [
-            _dict(part["inlineData"]) for part in parts if "inlineData" in part
-        ]
+        self.pictures = [_dict(part["inlineData"]) for part in parts if "inlineData" in part]
         self.text = "".join(_text(part.get("text")) for part in parts)
         first = candidates[0] if candidates else {}
         self.finish = _text(first.get("finishReason"))
@@ -272,18 +257,14 @@ class _Answer:
         )
 
 
-def _answer(
-    key: str | None, answer: _Answer, values: _SetAside, expects_image: bool
-) -> Outcome:
+def _answer(key: str | None, answer: _Answer, values: _SetAside, expects_image: bool) -> Outcome:
     usage = answer.usage()
     if expects_image and answer.pictures:
         picture = answer.pictures[-1]
         image = _decoded(values, _text(picture.get("data")))
         if image:
             mime = _text(picture.get("mimeType"))
-            return Outcome(
-                key=key, status=Status.IMAGE, image=image, mime=mime, usage=usage
-            )
+            return Outcome(key=key, status=Status.IMAGE, image=image, mime=mime, usage=usage)
         return _failed(key, "INVALID_BASE64", "the image cannot be decoded", usage)
     if not expects_image and answer.text and answer.finish in _FINISHED:
         return Outcome(key=key, status=Status.TEXT, text=answer.text, usage=usage)
@@ -341,11 +322,7 @@ def _dict(value: object) -> dict[str, Any]:
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
-    return (
-        [item for item in value if isinstance(item, dict)]
-        if isinstance(value, list)
-        else []
-    )
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _text(value: object) -> str:

@@ -22,7 +22,7 @@ class Line(NamedTuple):
 
 
 def split_lines(chunks: Iterable[bytes], *, limit: int = MAX_LINE) -> Iterator[Line]:
-    r"""Yields the lines of the concatenated chunks, ended by `\n` or `\r\n`, the last maybe by none.
+    r"""Yields the lines of the concatenated chunks, ended by `\n` or `\r\n`, the last or not.
 
     Lines of nothing but white space are passed over. A line longer than `limit` bytes comes cut to
     its first `KEPT_OF_CUT`, and what follows it is read as if nothing had happened.

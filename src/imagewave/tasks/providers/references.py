@@ -19,15 +19,11 @@ def reduced(image: bytes, edge: int) -> bytes:
         with Image.open(io.BytesIO(image)) as picture:
             if picture.format == "JPEG" and max(picture.size) <= edge:
                 return image
-            picture.draft(
-                "RGB", (edge, edge)
-            )  # JPEG decodes straight to a fraction of its size
+            picture.draft("RGB", (edge, edge))  # JPEG decodes straight to a fraction of its size
             small = picture.convert("RGB")
             small.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImagewaveError(
-            f"A reference image cannot be decoded: {error}."
-        ) from error
+        raise ImagewaveError(f"A reference image cannot be decoded: {error}.") from error
     out = io.BytesIO()
     small.save(out, "JPEG", quality=_QUALITY)
     return out.getvalue()
