@@ -4,12 +4,15 @@ Prefect alone takes a second to import, so each command is known here by name an
 only.
 """
 
+import atexit
 import importlib
+import os
 import sys
-from typing import Any
+from typing import NoReturn
 
-import click
 import typer
+from typer._click.core import Command, Context
+from typer._click.formatting import HelpFormatter
 from typer.core import TyperGroup
 
 from imagewave.errors import ImagewaveError
@@ -31,10 +34,10 @@ _GROUPS = {"models", "sandbox"}
 class _Lazy(TyperGroup):
     """A group that knows its commands by name and imports one when it is wanted."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"imagewave.cli.{cmd_name}")
@@ -46,7 +49,7 @@ class _Lazy(TyperGroup):
         )
         return typer.main.get_command(single)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
@@ -65,10 +68,38 @@ def imagewave() -> None:
     """Turns a file of creative briefs into accepted, delivered images."""
 
 
-def main(argv: list[str] | None = None) -> Any:
+def main(argv: list[str] | None = None) -> NoReturn:
     """Runs the command line; errors with an owner are one message and exit status 1."""
+    status = _Status()
+    # Registered first, so that it runs last: after Prefect has sent what it still had to say.
+    atexit.register(status.leave)
     try:
         app(argv)
+    except SystemExit as exit:
+        status.code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        raise
     except ImagewaveError as error:
         print(f"Error: {error}", file=sys.stderr)
+        status.code = 1
         sys.exit(1)
+    except BaseException:
+        status.code = 1
+        raise
+    sys.exit(0)
+
+
+class _Status:
+    """The exit status that the process will end with."""
+
+    code = 0
+
+    def leave(self) -> None:
+        """Ends a process that used Prefect without tearing the interpreter down.
+
+        Prefect's daemon threads keep frames alive, for which DuckDB's bindings would print pages of
+        leaked objects; nothing is lost by not looking for them.
+        """
+        if "prefect" in sys.modules:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.code)

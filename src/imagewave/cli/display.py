@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -29,8 +29,8 @@ class ProgressDisplay:
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
         )
-        self._rows: dict[str, int] = {}
-        self._waiting: int | None = None
+        self._rows: dict[str, TaskID] = {}
+        self._waiting: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -63,8 +63,11 @@ class ProgressDisplay:
         self._bars.update(self._rows[progress.stage], total=total, completed=done, note=note)
 
 
-def print_summary(store: Store, wave: str) -> None:
-    """Prints the wave's funnel, its bill and the path of its report."""
+def print_summary(store: Store, wave: str, *, spent: bool) -> None:
+    """Prints the wave's funnel, its bill so far and the path of its report.
+
+    `spent` says whether this very run had anything to pay for.
+    """
     console = Console()
     sums = ", ".join(f"sum({name})::BIGINT AS {name}" for name in FUNNEL)
     (totals,) = query(store, f"SELECT {sums} FROM funnel WHERE wave = ?", [wave])
@@ -90,6 +93,8 @@ def print_summary(store: Store, wave: str) -> None:
     total = sum(row["usd"] for row in rows)
     bill.add_row("total", "", str(sum(row["requests"] for row in rows)), f"{total:.4f}")
     console.print(bill)
+    if not spent:
+        console.print("This run cost $0: everything in it was a fact already.")
     (cost,) = query(
         store,
         "SELECT cost_per_accepted AS usd FROM cost_per_accepted WHERE wave = ? AND per = 'wave'",

@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -47,10 +48,16 @@ def run(
     for warning in loaded.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     opened = Store.open(store)
+    before = _spent(opened)
     if not _is_done(opened, loaded.name, loaded.revision):
         with _provider(opened), _stopping_cleanly(opened, loaded.name):
             _run_flow(wave, store, wait=wait)
-    print_summary(opened, loaded.name)
+    print_summary(opened, loaded.name, spent=_spent(opened) > before)
+
+
+def _spent(store: Store) -> Decimal:
+    (row,) = query(store, "SELECT coalesce(sum(cost_usd), 0) AS usd FROM costs")
+    return Decimal(row["usd"])
 
 
 def _is_done(store: Store, wave: str, revision: str) -> bool:
@@ -67,8 +74,7 @@ def _is_done(store: Store, wave: str, revision: str) -> bool:
 def _provider(store: Store) -> Iterator[None]:
     """The provider's key and address in the environment: the user's, or the embedded sandbox's."""
     if os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY"):
-        with nullcontext():
-            yield
+        yield
         return
     from imagewave.sandbox.embedded import EmbeddedSandbox
 

@@ -7,26 +7,33 @@ and does what is missing, so the flow may be killed, repeated or run twice at on
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count
+from typing import TypeVar, cast
 
-from prefect import flow
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
 
 from imagewave.flows.progress import Progress, tell
-from imagewave.flows.run import Run, open_run
+from imagewave.flows.run import Run, current_run, open_run
 from imagewave.flows.settle import settle
 from imagewave.killpoints import reached
 from imagewave.storage.requests import Kind
 from imagewave.storage.rounds import Answer, Ask, Round, load, record
 from imagewave.storage.store import Store
 from imagewave.storage.wavefile import load_wave
+from imagewave.tasks import deliver as delivering
+from imagewave.tasks import expand as expanding
+from imagewave.tasks import judge as scoring
 from imagewave.tasks import report as reporting
-from imagewave.tasks.deliver import deliver
-from imagewave.tasks.draft import Prompts, decisions_part, draft_asks
-from imagewave.tasks.expand import expansion_asks, write_prompts
+from imagewave.tasks import screen as screening
+from imagewave.tasks import select as selecting
+from imagewave.tasks.draft import Prompts, draft_asks
 from imagewave.tasks.final import final_asks
-from imagewave.tasks.judge import Judgement, judge_asks, write_judgements
-from imagewave.tasks.screen import screen
-from imagewave.tasks.select import Candidate, Decision, select
+from imagewave.tasks.judge import Judgement
+from imagewave.tasks.select import Candidate, Decision
+
+Asked = dict[tuple[str, str], Ask]
 
 
 @flow(
@@ -48,13 +55,8 @@ def wave(wave_file: str, store: str, wait: bool = True) -> str:
         prompts = expand(run)
         drafts, draft_asked = draft(run, prompts)
         finals, final_asked = final(run, prompts, drafts)
-        tell(Progress(stage="deliver"))
-        deliver(run.store, run.wave, finals, {**draft_asked, **final_asked})
-        tell(Progress(stage="report"))
-        return reporting.write_report(run.store, run.wave.name)
-
-
-Asked = dict[tuple[str, str], Ask]
+        deliver(whole(finals), whole({**draft_asked, **final_asked}))
+        return report()
 
 
 def expand(run: Run) -> Prompts:
@@ -62,9 +64,9 @@ def expand(run: Run) -> Prompts:
     round = run.round(Kind.EXPAND, 1)
     asks = load(run.store, round)
     if asks is None:
-        asks = record(run.store, round, expansion_asks(run.wave, lane=run.lane.name))
+        asks = record(run.store, round, expanding.expansion_asks(run.wave, lane=run.lane.name))
     found = settle(run, round, asks, "expand")
-    return write_prompts(run.store, run.wave, asks, found)
+    return write_prompts(whole(asks), whole(found))
 
 
 def draft(run: Run, prompts: Prompts) -> tuple[list[Decision], Asked]:
@@ -80,15 +82,7 @@ def draft(run: Run, prompts: Prompts) -> tuple[list[Decision], Asked]:
         if not asks:
             break
         candidates += look_at(run, round, asks, f"draft {number}")
-        decisions = select(
-            run.store,
-            run.wave,
-            tier="draft",
-            number=number,
-            part=decisions_part(run.wave, number),
-            candidates=candidates,
-            judged=run.wave.judge.enabled,
-        )
+        decisions = select("draft", number, whole(candidates), run.wave.judge.enabled)
     return decisions, {(c.ask.brief, c.ask.request.id): c.ask for c in candidates}
 
 
@@ -115,23 +109,15 @@ def final(run: Run, prompts: Prompts, drafts: Sequence[Decision]) -> tuple[list[
             break
         reached("final.planned")
         candidates += look_at(run, round, asks, f"final {number}")
-        decisions = select(
-            run.store,
-            run.wave,
-            tier="final",
-            number=number,
-            part=f"{run.wave.name}-{run.wave.revision}-final-{number}",
-            candidates=candidates,
-            judged=run.wave.judge.enabled and run.wave.final.judge,
-        )
+        judged = run.wave.judge.enabled and run.wave.final.judge
+        decisions = select("final", number, whole(candidates), judged)
     return decisions, {(c.ask.brief, c.ask.request.id): c.ask for c in candidates}
 
 
 def look_at(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> list[Candidate]:
     """Has a round of pictures made, screened and judged."""
     found = settle(run, round, asks, stage)
-    tell(Progress(stage=f"screen {stage}"))
-    checked = screen(run.store, run.wave, round, asks, found)
+    checked = screen(stage, whole(round), whole(asks), whole(found))
     judgements = judge(run, round, asks, found, checked.passed, stage)
     return [
         Candidate(
@@ -159,8 +145,71 @@ def judge(
     judging = run.round(Kind.JUDGE, 2 * round.number - (round.kind is Kind.DRAFT))
     judge_requests = load(run.store, judging)
     if judge_requests is None:
-        planned = judge_asks(run.wave, asks, found, passed, lane=run.lane.name)
+        planned = scoring.judge_asks(run.wave, asks, found, passed, lane=run.lane.name)
         judge_requests = record(run.store, judging, planned)
     scored = settle(run, judging, judge_requests, f"judge {stage}")
+    return write_judgements(stage, whole(judging), whole(judge_requests), whole(scored))
+
+
+T = TypeVar("T")
+
+
+def whole(value: T) -> T:
+    """The value, with Prefect told not to look for futures in its thousands of parts."""
+    return cast(T, quote(value))
+
+
+# These tasks are not cached: what they decided stands in the facts, and repeating them reads it
+# there.
+
+
+@task(name="prompts", cache_policy=NO_CACHE)
+def write_prompts(asks: Sequence[Ask], found: Mapping[str, Answer]) -> Prompts:
+    """Records every brief's prompts."""
+    run = current_run()
+    return expanding.write_prompts(run.store, run.wave, asks, found)
+
+
+@task(name="screen", task_run_name="screen {stage}", cache_policy=NO_CACHE)
+def screen(
+    stage: str, round: Round, asks: Sequence[Ask], found: Mapping[str, Answer]
+) -> screening.Screened:
+    """Holds the round's pictures against the wave's thresholds."""
+    run = current_run()
+    tell(Progress(stage=f"screen {stage}"))
+    return screening.screen(run.store, run.wave, round, asks, found)
+
+
+@task(name="judge", task_run_name="judge {stage}", cache_policy=NO_CACHE)
+def write_judgements(
+    stage: str, judging: Round, asks: Sequence[Ask], found: Mapping[str, Answer]
+) -> dict[tuple[str, str], Judgement]:
+    """Records what the judge said."""
+    run = current_run()
     reached("judge.before_facts")
-    return write_judgements(run.store, run.wave, judging, judge_requests, scored)
+    return scoring.write_judgements(run.store, run.wave, judging, asks, found)
+
+
+@task(name="select", task_run_name="select {tier} {number}", cache_policy=NO_CACHE)
+def select(tier: str, number: int, candidates: Sequence[Candidate], judged: bool) -> list[Decision]:
+    """Decides which pictures are accepted."""
+    run = current_run()
+    return selecting.select(
+        run.store, run.wave, tier=tier, number=number, candidates=candidates, judged=judged
+    )
+
+
+@task(name="deliver", cache_policy=NO_CACHE)
+def deliver(finals: Sequence[Decision], asked: Asked) -> int:
+    """Writes the accepted finals where their users look for them; returns how many."""
+    run = current_run()
+    tell(Progress(stage="deliver"))
+    return len(delivering.deliver(run.store, run.wave, finals, asked))
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report() -> str:
+    """Writes the wave's report; returns its path in the store."""
+    run = current_run()
+    tell(Progress(stage="report"))
+    return reporting.write_report(run.store, run.wave.name)

@@ -12,6 +12,7 @@ from imagewave.storage.rounds import Ask, Round, load
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
 from imagewave.tasks import oversample
+from imagewave.tasks.select import decisions_part
 
 Prompts = Mapping[str, Sequence[tuple[str, str]]]
 
@@ -31,7 +32,7 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
         round = Round(wave=wave.name, revision=wave.revision, kind=Kind.DRAFT, number=earlier)
         tried.update(ask.brief for ask in load(store, round) or ())
     if number > 1:
-        for row in facts.read(store, "decisions", decisions_part(wave, number - 1)) or ():
+        for row in facts.read(store, "decisions", decisions_part(wave, "draft", number - 1)) or ():
             passed[row["brief"]] += row["decision"] != "rejected"
     priors = _priors(store, wave)
     asks = []
@@ -76,11 +77,6 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
                 )
             )
     return asks
-
-
-def decisions_part(wave: Wave, number: int) -> str:
-    """The part that holds the decisions taken after the `number`-th round of drafts."""
-    return f"{wave.name}-{wave.revision}-draft-{number}"
 
 
 def _priors(store: Store, wave: Wave) -> dict[str, oversample.Rate]:

@@ -49,7 +49,6 @@ def select(
     *,
     tier: str,
     number: int,
-    part: str,
     candidates: Sequence[Candidate],
     judged: bool,
 ) -> list[Decision]:
@@ -78,13 +77,19 @@ def select(
         }
         for decision in decisions
     ]
-    facts.append(store, "decisions", part, rows)
+    facts.append(store, "decisions", decisions_part(wave, tier, number), rows)
     return decisions
+
+
+def decisions_part(wave: Wave, tier: str, number: int) -> str:
+    """The part that holds the decisions on a tier after its `number`-th round."""
+    return f"{wave.name}-{wave.revision}-{tier}-{number}"
 
 
 def decide(candidates: Sequence[Candidate], *, want: int, judged: bool) -> list[Decision]:
     """The decisions on one brief's candidates, best first."""
-    good, bad = [], []
+    good: list[tuple[Candidate, str]] = []
+    bad: list[tuple[Candidate, str]] = []
     for candidate in candidates:
         reason = _rejection(candidate, judged=judged)
         (bad if reason else good).append((candidate, reason))

@@ -1,6 +1,6 @@
 """Cuts a round into jobs: the same jobs, whoever cuts it and however often."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from imagewave.storage import facts, rounds
@@ -72,13 +72,17 @@ def _remainder(store: Store, previous: Sequence[str]) -> tuple[int, dict[str, Re
         rows = {row["request_id"]: row for row in rounds.results_of(store, [id])}
         for request in folder.requests():
             row = rows.get(request.id)
-            failure = row and row["failure"] and FailureClass(str(row["failure"]))
             # No row at all: the job was superseded before it was sent.
-            if row is None or (failure and retryable(failure, str(row["reason"]), attempt - 1)):
+            if row is None or _may_be_tried_again(row, attempt - 1):
                 unanswered[request.id] = request
     for id in rounds.answers(store, unanswered) if unanswered else ():
         del unanswered[id]
     return attempt, unanswered
+
+
+def _may_be_tried_again(row: Mapping[str, object], attempts: int) -> bool:
+    failure = str(row["failure"])
+    return bool(failure) and retryable(FailureClass(failure), str(row["reason"]), attempts)
 
 
 def _cut(requests: Sequence[Request], lane: Lane) -> Iterator[list[Request]]:
@@ -101,8 +105,3 @@ def _cut(requests: Sequence[Request], lane: Lane) -> Iterator[list[Request]]:
 def _bytes(request: Request) -> int:
     each = _FULL_BYTES if request.reference_edge is None else _REDUCED_BYTES
     return _LINE_BYTES + len(request.prompt) + len(request.system) + each * len(request.references)
-
-
-def all_requests(store: Store, job_ids: Iterable[str]) -> list[Request]:
-    """Every request of these jobs."""
-    return [request for id in job_ids for request in JobFolder(store, id).requests()]
