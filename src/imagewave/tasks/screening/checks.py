@@ -15,13 +15,13 @@ class Thresholds:
     """The wave file's [screen] section; how the defaults were chosen: `docs/screening.md`."""
 
     aspect_tolerance: float = 0.03
-    min_brightness: float = 0.20
+    min_brightness: float = 0.16
     max_brightness: float = 0.80
-    min_contrast: float = 0.05
-    min_blur: float = 25.0
-    min_entropy: float = 3.0
+    min_contrast: float = 0.035
+    min_blur: float = 0.30
+    min_entropy: float = 1.0
     max_border: float = 0.05
-    max_cast: float = 0.25
+    max_cast: float = 0.45
     duplicate_distance: int = 6
     max_pixels: int = 64_000_000
 
@@ -71,6 +71,8 @@ def check(
 
 
 def _look(metrics: Metrics, limits: Thresholds) -> Iterator[Verdict]:
+    # Dark is a picture whose brightest parts are dark, so a night scene with lights passes; bright
+    # likewise, by its darkest parts, so a product on white passes.
     yield _at_least("dark", metrics.p95, limits.min_brightness)
     yield _at_most("bright", metrics.p05, limits.max_brightness)
     yield _at_least("contrast", metrics.contrast, limits.min_contrast)

@@ -24,9 +24,12 @@ from imagewave.tasks.screening.phash import phash
 
 _UNIFORM: Final = 12
 """Luma range, in levels of 255, of a line of one colour: JPEG rings by about this much."""
-_CAST_EDGE: Final = 256
 _NARROW: Final = 0.02
 """A bar thinner than this share of its side is an edge effect, not a letterbox."""
+_CAST_EDGE: Final = 256
+_LIT: Final = 51
+"""Below a fifth of full brightness, 8-bit rounding and noise make saturation meaningless."""
+_LIT_SHARE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +38,9 @@ class Metrics:
 
     width, height: stored pixels. format: what the bytes are ("" if unknown), whatever was declared.
     brightness, p05, p95, contrast: mean, 5th and 95th percentile and standard deviation of luma,
-    0..1. blur: variance of the Laplacian with the longest edge at 512 pixels; sharp is large.
-    entropy: of the luma histogram, 0..8 bits. border: share of the area that is uniform bars or
-    frame. cast: how far the mean colour lies from gray beyond the spread of colours, 0..1.
-    phash: 64 bits.
+    0..1. blur: how fine the detail is (`sharpness`), 0..3; low is blurred. entropy: of the luma
+    histogram, 0..8 bits. border: share of the area in uniform bars or a frame. cast: saturation
+    that nearly everything exceeds, 0..1. phash: 64 bits.
     """
 
     width: int = 0
@@ -110,20 +112,36 @@ def _tones(gray: Pixels) -> _Tones:
 
 
 def sharpness(gray: Pixels) -> float:
-    """Variance of the Laplacian (Pech-Pacheco et al., 2000), longest edge at 512 pixels."""
+    """Energy of second differences over energy of first ones, at a longest edge of 512 pixels.
+
+    Blur takes the finest detail first, so the ratio falls with it whatever the contrast and however
+    much there is to see, where the usual variance of the Laplacian falls with all three. The least
+    of four directions counts, so motion is seen too. 0 for a flat picture, 3 for pure noise.
+    """
     rows, columns = gray.shape
     longest = max(rows, columns)
     if longest > PREVIEW_EDGE:
-        size = (
-            max(round(columns * PREVIEW_EDGE / longest), 1),
-            max(round(rows * PREVIEW_EDGE / longest), 1),
-        )
-        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    edges = cv2.Laplacian(gray, cv2.CV_16S)
-    # The two sums cost a tenth of meanStdDev on 16-bit data and are exact.
-    mean: float = cv2.sumElems(edges)[0] / edges.size
-    energy: float = cv2.norm(edges, cv2.NORM_L2SQR)
-    return max(float(energy / edges.size - mean * mean), 0.0)
+        size = [max(round(side * PREVIEW_EDGE / longest), 1) for side in (columns, rows)]
+        gray = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if min(gray.shape) < 3:
+        return 0.0
+    field = gray.astype(np.int16)
+    return min(_fineness(field, down, across) for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)))
+
+
+def _fineness(field: NDArray[np.int16], down: int, across: int) -> float:
+    """The ratio along one direction; one square level of noise floor keeps flat pictures at 0."""
+    first = _difference(field, down, across)
+    second = _difference(first, down, across)
+    return (cv2.norm(second, cv2.NORM_L2SQR) / second.size) / (
+        cv2.norm(first, cv2.NORM_L2SQR) / first.size + 1.0
+    )
+
+
+def _difference(field: NDArray[np.int16], down: int, across: int) -> NDArray[np.int16]:
+    if across < 0:
+        return field[down:, :across] - field[:-down, -across:]
+    return field[down:, across:] - field[: len(field) - down, : field.shape[1] - across]
 
 
 def border_share(gray: Pixels) -> float:
@@ -163,13 +181,15 @@ def _plain(lines: Pixels, tone: float) -> NDArray[np.bool_]:
 
 
 def colour_cast(pixels: Pixels) -> float:
-    """How far the mean colour is from gray, less the spread of colours (CIELAB, a*b* plane).
+    """The saturation (HSV, 0..1) that all but the grayest twentieth of the lit pixels exceed.
 
-    After Gasparini and Schettini (2004): in a picture with a cast the colours lie in one small
-    cloud away from the gray axis; in a colourful one the cloud is wide.
+    Almost every picture has something near gray in it: a shade, a highlight, a stone. Light of one
+    colour leaves nothing gray. 0 where too little is lit to tell.
     """
-    small = halved(pixels, below=_CAST_EDGE)
-    mean, deviation = cv2.meanStdDev(cv2.cvtColor(small, cv2.COLOR_RGB2Lab))
-    away = math.hypot(float(mean[1, 0]) - 128.0, float(mean[2, 0]) - 128.0)
-    spread = math.hypot(float(deviation[1, 0]), float(deviation[2, 0]))
-    return max(away - spread, 0.0) / 128.0
+    hsv = np.asarray(cv2.cvtColor(halved(pixels, below=_CAST_EDGE), cv2.COLOR_RGB2HSV), np.uint8)
+    lit = (hsv[:, :, 2] > _LIT).astype(np.uint8)
+    count = int(cv2.countNonZero(lit))
+    if count < _LIT_SHARE * lit.size:
+        return 0.0
+    histogram = cv2.calcHist([hsv], [1], lit, [256], [0, 256]).ravel()
+    return float(_LEVELS[np.searchsorted(np.cumsum(histogram), count / 20)])
