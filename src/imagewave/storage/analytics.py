@@ -33,7 +33,7 @@ def connect(store: Store | None, sql: str | None = None) -> duckdb.DuckDBPyConne
     """
     definitions = _definitions()
     needed = set(definitions) if sql is None else _needed(sql, definitions)
-    tables = [table for table in COLUMNS if f"raw_{table}" in needed]
+    tables = _tables(needed)
     files = {} if store is None else _live_files(store, tables)
     connection = duckdb.connect()
     for table in tables:
@@ -61,6 +61,11 @@ def answered(store: Store, request_ids: Iterable[str]) -> set[str]:
         [list(request_ids)],
     )
     return {row["request_id"] for row in rows}
+
+
+def asks_for_facts(sql: str) -> bool:
+    """Whether the statements look at any fact, and so need a store."""
+    return bool(_tables(_needed(sql, _definitions())))
 
 
 def views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
@@ -94,6 +99,10 @@ def _needed(sql: str, definitions: dict[str, str]) -> set[str]:
             needed.add(name)
             words |= _words(definitions[name])
     return needed
+
+
+def _tables(views: set[str]) -> list[str]:
+    return [table for table in COLUMNS if f"raw_{table}" in views]
 
 
 def _words(sql: str) -> set[str]:

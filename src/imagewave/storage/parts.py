@@ -2,7 +2,7 @@
 
     facts/<table>/<part>.parquet            written by `facts.append`
     facts/<table>/merged-<id>.parquet       written by `compaction.compact`
-    facts/<table>/manifests/<number>.json   which merged parts count, and which parts' rows they hold
+    facts/<table>/manifests/<number>.json   the merged parts that count, and what each holds
 
 Only the manifest with the highest number counts, and a merged part counts only if that one names
 it. Manifests are put-if-absent, so of two compactions at once only one counts.

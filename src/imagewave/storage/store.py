@@ -8,7 +8,10 @@ from typing import BinaryIO
 
 from imagewave.storage.files import Buffer, Files, LocalFiles, StoreError, make_folder
 
-__all__ = ["NoStore", "Store", "StoreError"]
+__all__ = ["DEFAULT_STORE", "NoStore", "Store", "StoreError"]
+
+# Where commands look when nobody names a store.
+DEFAULT_STORE = "imagewave-data"
 
 FORMAT = 1
 
