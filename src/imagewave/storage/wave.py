@@ -112,15 +112,15 @@ class Screen(_Table):
     """
 
     aspect_tolerance: Share = 0.03
-    min_brightness: Share = 0.08
-    max_brightness: Share = 0.92
-    min_contrast: Share = 0.04
-    min_blur: float = Field(default=20.0, ge=0)
-    min_entropy: float = Field(default=4.0, ge=0, le=8)
-    max_border: Share = 0.12
-    max_cast: Share = 0.5
+    min_brightness: Share = 0.16
+    max_brightness: Share = 0.80
+    min_contrast: Share = 0.035
+    min_blur: float = Field(default=0.30, ge=0)
+    min_entropy: float = Field(default=1.0, ge=0, le=8)
+    max_border: Share = 0.05
+    max_cast: Share = 0.45
     duplicate_distance: StrictInt = Field(default=6, ge=0, le=32)
-    max_pixels: StrictInt = Field(default=50_000_000, ge=1)
+    max_pixels: StrictInt = Field(default=64_000_000, ge=1)
 
 
 class Judge(_Table):
