@@ -110,7 +110,7 @@ def limit(base_url: str, lines: int, folder: Path) -> Callable[[], int]:
     import pybase64
 
     from imagewave.storage.store import Store
-    from imagewave.tasks.intake import IN_FLIGHT, WORKERS
+    from imagewave.tasks.intake import IN_FLIGHT, LOCAL_WRITERS
 
     store = Store.open(str(folder))
     first = len(head(0)) - 16
@@ -129,7 +129,7 @@ def limit(base_url: str, lines: int, folder: Path) -> Callable[[], int]:
         while b"\r\n\r\n" not in received:
             received += connection.recv(1)
         waiting: list[Future[None]] = []
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with ThreadPoolExecutor(LOCAL_WRITERS) as pool:
             for number in range(lines):
                 line = bytearray(LINE)
                 connection.recv_into(line, LINE, socket.MSG_WAITALL)

@@ -20,12 +20,9 @@ REFUSED, INVALID = FailureClass.REFUSED, FailureClass.INVALID
         (REFUSED, "IMAGE_SAFETY", 2),
         (REFUSED, "PROMPT_IMAGE_SAFETY", 1),
         (INVALID, "MAX_TOKENS", 1),
-        (None, "", 3),
     ],
 )
-def test_a_request_is_tried_so_often_in_all(
-    failure: FailureClass | None, reason: str, tries: int
-) -> None:
+def test_a_request_is_tried_so_often_in_all(failure: FailureClass, reason: str, tries: int) -> None:
     asked = [attempts for attempts in range(1, 10) if retryable(failure, reason, attempts)]
     assert asked == list(range(1, tries))
 

@@ -1,6 +1,7 @@
 """Putting pictures into the store as they arrive."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,30 +42,24 @@ def test_outcomes_keep_their_order_and_pictures_are_in_the_store(store: Store) -
 
 
 def test_what_is_in_flight_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    let_go = threading.Event()
-
-    def stuck(store: Store, data: bytes | memoryview) -> StoredImage:
-        let_go.wait(30)
+    def slowly(store: Store, data: bytes | memoryview) -> StoredImage:
+        time.sleep(0.005)
         return put_image(store, data)
 
-    monkeypatch.setattr(intake_module, "put_image", stuck)
-    pulled = 0
+    monkeypatch.setattr(intake_module, "put_image", slowly)
+    pulled, yielded, in_flight = 0, 0, []
 
     def stream() -> Iterator[Outcome]:
         nonlocal pulled
-        for number in range(20):
+        for number in range(30):
             pulled += 1
-            if pulled == 6:  # five pictures of 2007 bytes pass the bound; a sixth is one too many
-                let_go.set()
+            in_flight.append(pulled - yielded)
             yield image(number)
 
-    taken = intake(store, stream(), workers=2, in_flight=10_000)
-    releaser = threading.Timer(0.3, let_go.set)
-    releaser.start()
-    next(taken)
-    assert pulled == 5
-    assert len(list(taken)) == 19
-    releaser.cancel()
+    for _ in intake(store, stream(), in_flight=10_000):
+        yielded += 1
+    assert yielded == 30
+    assert max(in_flight) <= 5  # four pictures of 2007 bytes wait, and one has just arrived
 
 
 def test_a_picture_larger_than_the_bound_passes_alone(store: Store) -> None:

@@ -100,13 +100,9 @@ def policy_for(failure: FailureClass, reason: str = "") -> Policy:
     return EXCEPTIONS.get(reason, POLICIES[failure])
 
 
-def retryable(failure: FailureClass | None, reason: str, attempts: int) -> bool:
-    """Whether a request that failed like this after `attempts` tries is asked for once more.
-
-    `failure` is None for a request that was never answered (its line is missing, its job expired):
-    that is nobody's verdict on the request and counts as transient.
-    """
-    return attempts < policy_for(failure or FailureClass.TRANSIENT, reason).attempts
+def retryable(failure: FailureClass, reason: str, attempts: int) -> bool:
+    """Whether a request that failed like this after `attempts` tries is asked for once more."""
+    return attempts < policy_for(failure, reason).attempts
 
 
 def wait_before_retry(

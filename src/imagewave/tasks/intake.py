@@ -15,8 +15,9 @@ from imagewave.storage.images import StoredImage, put_image
 from imagewave.storage.store import Store
 from imagewave.tasks.providers.protocol import Outcome
 
-WORKERS = 4
-"""Pictures written at once. On a local disk more does not help; see benchmarks/collect.py."""
+LOCAL_WRITERS = 4
+REMOTE_WRITERS = 8
+"""Pictures written at once: each waits for its disk or server. More help neither."""
 
 IN_FLIGHT = 48 * 1024 * 1024
 """Bytes of pictures that may wait to be written; one larger picture is taken alone."""
@@ -33,7 +34,6 @@ def intake(
     store: Store,
     outcomes: Iterable[Outcome],
     *,
-    workers: int = WORKERS,
     in_flight: int = IN_FLIGHT,
 ) -> Iterator[Taken]:
     """Yields the outcomes in their order, each once its picture is durable.
@@ -42,7 +42,8 @@ def intake(
         StoreError: a picture cannot be written; or whatever the stream of outcomes raises. What
             had arrived by then may be in the store without having been yielded.
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="intake")
+    writers = REMOTE_WRITERS if store.local_path("") is None else LOCAL_WRITERS
+    pool = ThreadPoolExecutor(writers, thread_name_prefix="intake")
     waiting: deque[tuple[Outcome, int, Future[StoredImage] | None]] = deque()
     held = 0
     try:

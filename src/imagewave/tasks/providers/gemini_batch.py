@@ -7,7 +7,9 @@ and can neither resume a download nor receive it at the machine's speed.
 
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -58,6 +60,8 @@ TIMEOUT_MS = 60_000
 """Longest silence in any other call."""
 
 PAGE_SIZE = 100
+
+_READERS = 8  # enough to hide a remote store's latency; so many lines are in memory at once
 
 # What a call through Google's client raises when it got no answer, or one that makes no sense.
 _NO_ANSWER = (httpx2.HTTPError, *DROPS, ValueError, KeyError)
@@ -147,8 +151,8 @@ class GeminiBatchLane:
             return image if edge is None else reduced(image, edge)
 
         with tempfile.NamedTemporaryFile(prefix="imagewave-", suffix=".jsonl") as spool:
-            for request in requests:
-                _append(spool, request_line(request, reference))
+            for line in _lines(requests, reference):
+                _append(spool, line)
                 if spool.tell() > self.max_bytes:
                     raise Rejected(
                         f"The input of {display_name!r} passes {self.max_bytes:,} bytes.",
@@ -315,6 +319,20 @@ def _may_pass(error: Exception) -> bool | float:
     if isinstance(error, APIError):
         return wait_for(error)
     return isinstance(error, _NO_ANSWER)
+
+
+def _lines(
+    requests: Iterable[Request], reference: Callable[[str, int | None], bytes]
+) -> Iterator[bytes]:
+    """The requests' lines in their order; a few threads fetch and reduce references ahead."""
+    ahead: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="prepare") as pool:
+        for request in requests:
+            ahead.append(pool.submit(request_line, request, reference))
+            if len(ahead) > _READERS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _append(spool: Any, line: bytes) -> None:

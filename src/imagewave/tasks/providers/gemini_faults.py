@@ -21,7 +21,8 @@ _FIXES: Mapping[str, str] = MappingProxyType(
         "UNAUTHENTICATED": "Check GEMINI_API_KEY; keys are made at https://aistudio.google.com/apikey.",
         "FAILED_PRECONDITION": "Check that the key's project has billing and its region is served.",
         "PERMISSION_DENIED": "Check that the key's project has billing and may use this model.",
-        "NOT_FOUND": "The model may be retired; `imagewave models` lists those that are alive.",
+        "NOT_FOUND": "The model may be retired, see `imagewave models`; or the upload has expired, "
+        "then run again.",
         "RESOURCE_EXHAUSTED": "The project's quota is used up for now; run again later.",
         "INVALID_ARGUMENT": "Change what the message names.",
     }
