@@ -21,18 +21,14 @@ app = typer.Typer(
     invoke_without_command=True,
 )
 
-Alive = Annotated[
-    bool, typer.Option("--alive", help="Only models that are still served.")
-]
+Alive = Annotated[bool, typer.Option("--alive", help="Only models that are still served.")]
 Lane = Annotated[
     str | None,
     typer.Option(help="Only models reached by this lane, such as gemini-batch."),
 ]
 MaxUsd = Annotated[
     float | None,
-    typer.Option(
-        help="Only models with one image at the default size for at most this price."
-    ),
+    typer.Option(help="Only models with one image at the default size for at most this price."),
 ]
 Provider = Annotated[
     str | None, typer.Option(help="Only models of google, openai, anthropic, self, …")
@@ -84,9 +80,7 @@ def list_models(
         priced = {model.id: _cheapest(model, lane, today) for model in chosen}
         unpriced = sum(priced[m.id] is None for m in chosen if m.kind == "image")
         limit = Decimal(str(max_usd))
-        chosen = [
-            m for m in chosen if (usd := priced[m.id]) is not None and usd <= limit
-        ]
+        chosen = [m for m in chosen if (usd := priced[m.id]) is not None and usd <= limit]
     if as_json:
         typer.echo(json.dumps([_plain(model, today) for model in chosen], indent=2))
         return
@@ -96,9 +90,7 @@ def list_models(
         console.print(f"{unpriced} more have no known price of an image.", style="dim")
 
 
-@app.command(
-    "show", epilog='Example:\n\n    imagewave models show "nano banana 2 lite"\n'
-)
+@app.command("show", epilog='Example:\n\n    imagewave models show "nano banana 2 lite"\n')
 def show_model(
     name: Annotated[str, typer.Argument(help="A model's id or one of its nicknames.")],
     as_json: AsJson = False,
@@ -148,11 +140,7 @@ def _state(model: Model, today: date) -> str:
     if model.shutdown is None:
         return "alive"
     heir = catalog.replacement_of(model, today)
-    state = (
-        f"until {model.shutdown}"
-        if model.alive(today)
-        else f"gone since {model.shutdown}"
-    )
+    state = f"until {model.shutdown}" if model.alive(today) else f"gone since {model.shutdown}"
     return f"{state}, now {heir.id}" if heir and not model.alive(today) else state
 
 
@@ -183,8 +171,7 @@ def _lowest_quality(model: Model) -> str | None:
 def _cheapest(model: Model, lane: str | None, today: date) -> Decimal | None:
     lanes = [lane] if lane else [*model.lanes, "interactive"]
     known = (
-        _image_usd(model, each, model.default_size, today, _lowest_quality(model))
-        for each in lanes
+        _image_usd(model, each, model.default_size, today, _lowest_quality(model)) for each in lanes
     )
     return min((usd for usd in known if usd is not None), default=None)
 
@@ -193,15 +180,9 @@ def _usd(model: Model, lane: str, size: str | None, today: date) -> str:
     """A price as a table shows it; of several qualities, the lowest and the highest."""
     if model.kind == "text":
         return ""
-    ends = (
-        dict.fromkeys((model.qualities[0], model.qualities[-1]))
-        if model.qualities
-        else [None]
-    )
+    ends = dict.fromkeys((model.qualities[0], model.qualities[-1])) if model.qualities else [None]
     known = [_image_usd(model, lane, size, today, quality) for quality in ends]
-    return " – ".join(
-        "unknown" if usd is None else f"{usd:.4f}" for usd in dict.fromkeys(known)
-    )
+    return " – ".join("unknown" if usd is None else f"{usd:.4f}" for usd in dict.fromkeys(known))
 
 
 def _facts(model: Model, today: date) -> Iterator[tuple[str, str]]:
@@ -240,17 +221,13 @@ def _rates(model: Model, today: date) -> str:
         given, text, image = prices.token_rates(model, today)
     except prices.UnknownPrice:
         return ""
-    return f"{given} in, {text} out" + (
-        f", {image} for images" if image is not None else ""
-    )
+    return f"{given} in, {text} out" + (f", {image} for images" if image is not None else "")
 
 
 def _plain(model: Model, today: date) -> dict[str, Any]:
     """The model as JSON values; prices are texts, so that no digit is lost."""
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-    values["pixels"] = {
-        f"{ratio} {size}": px for (ratio, size), px in model.pixels.items()
-    }
+    values["pixels"] = {f"{ratio} {size}": px for (ratio, size), px in model.pixels.items()}
     values["alive"] = model.alive(today)
     values["usd"] = [
         {"lane": lane, "size": size, "quality": quality, "usd": usd}

@@ -42,9 +42,7 @@ class Brief(BaseModel):
     aspect_ratio: str = "1:1"
     use_case: str = ""
     expected_text: str = ""
-    variables: Mapping[str, Annotated[str, BeforeValidator(_text)]] = Field(
-        default_factory=dict
-    )
+    variables: Mapping[str, Annotated[str, BeforeValidator(_text)]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +60,7 @@ class RawBrief:
 class SourceError(ImagewaveError):
     """A source of briefs cannot be read; `row` is None where no single row is at fault."""
 
-    def __init__(
-        self, file: str, message: str, fix: str = "", row: int | None = None
-    ) -> None:
+    def __init__(self, file: str, message: str, fix: str = "", row: int | None = None) -> None:
         super().__init__(message, fix)
         self.file = file
         self.row = row
@@ -108,7 +104,9 @@ def read_url(url: str, limit: int = MAX_SOURCE_BYTES) -> bytes:
         with fsspec.open(url, "rb") as file:
             data: bytes = file.read(limit + 1)
     except FileNotFoundError as error:
-        raise SourceError(url, "the file does not exist.", "Check its path.") from error
+        # fsspec says this of hosts that do not answer, too, and keeps the reason as the cause.
+        reason = f" ({error.__cause__})" if error.__cause__ and "://" in url else ""
+        raise SourceError(url, f"it does not exist{reason}.", "Check the path.") from error
     except IsADirectoryError as error:
         raise SourceError(url, "this is a folder, not a file.") from error
     except _transport_errors(url) as error:
@@ -122,9 +120,7 @@ def read_url(url: str, limit: int = MAX_SOURCE_BYTES) -> bytes:
     return data
 
 
-def read_briefs(
-    url: str, format: str | None = None
-) -> Iterator[RawBrief | SourceError]:
+def read_briefs(url: str, format: str | None = None) -> Iterator[RawBrief | SourceError]:
     """Reads a CSV, JSONL or Parquet file of briefs, by its ending or by `format`.
 
     Columns of a brief keep their meaning; all others become `variables`, their names in lower
@@ -134,7 +130,8 @@ def read_briefs(
     Raises:
         SourceError: the source cannot be read, or not beyond some row.
     """
-    ending = format or urlsplit(url).path.rpartition(".")[2].lower()
+    path = urlsplit(url).path if "://" in url else url
+    ending = format or path.rpartition(".")[2].lower()
     reader = _READERS.get(ending)
     if reader is None:
         raise SourceError(
@@ -222,18 +219,14 @@ def _csv_rows(url: str, data: bytes) -> Iterator[_Row]:
                     ),
                 )
             elif any(value.strip() for value in values):
-                fields: dict[str, Any] = dict(
-                    zip(header, map(str.strip, values), strict=True)
-                )
+                fields: dict[str, Any] = dict(zip(header, map(str.strip, values), strict=True))
                 want = fields.get("want", "")
                 if re.fullmatch(r"[+-]?\d{1,9}", want):
                     fields["want"] = int(want)
                 yield row, fields
             row = lines.line_num + 1
     except csv.Error as error:
-        raise SourceError(
-            url, f"the row is malformed: {error}.", row=lines.line_num
-        ) from error
+        raise SourceError(url, f"the row is malformed: {error}.", row=lines.line_num) from error
 
 
 def _jsonl_rows(url: str, data: bytes) -> Iterator[_Row]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
 from imagewave.storage.briefs import Brief
 from imagewave.storage.requests import digest
@@ -57,6 +57,13 @@ class Wait(_Table):
         Annotated[float, Field(gt=0, le=86_400)],
         Annotated[float, Field(gt=0, le=86_400)],
     ] = (2.0, 60.0)
+
+    @field_validator("poll_seconds")
+    @classmethod
+    def _in_order(cls, pauses: tuple[float, float]) -> tuple[float, float]:
+        if pauses[0] > pauses[1]:
+            raise ValueError("the shortest pause, then the longest")
+        return pauses
 
 
 class Defaults(_Table):

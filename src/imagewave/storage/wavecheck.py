@@ -5,7 +5,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from string import Formatter
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from imagewave.storage import catalog
 from imagewave.storage.briefs import Brief, id_problem, slug
@@ -52,12 +56,38 @@ def template_fields(template: str) -> list[str]:
         if name is None:
             continue
         if spec or conversion or not re.fullmatch(r"\w+", name):
-            extras = (f"!{conversion}" if conversion else "") + (
-                f":{spec}" if spec else ""
-            )
+            extras = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             raise ValueError(f"{{{name}{extras}}} is not a plain name in braces")
         names.append(name)
     return names
+
+
+def validation_fault(
+    details: ErrorDetails, kind: type[BaseModel], at: KeyPath, brief: int | None
+) -> Fault:
+    """One of pydantic's findings in a user's words."""
+    path = (*at, *details["loc"])
+    shown = repr(details["input"])
+    if isinstance(details["input"], Decimal):
+        shown = str(details["input"])
+    shown = shown if len(shown) <= 60 else shown[:60] + "…"
+    message, fix = f"{shown} is not possible.", ""
+    match details["type"]:
+        case "missing":
+            message = "this key is missing."
+        case "extra_forbidden":
+            message, fix = "there is no such key.", nearest(str(path[-1]), kind.model_fields)
+            if kind is Brief:
+                fix += " Values for templates belong under variables."
+        case "literal_error":
+            fix = f"Use {details['ctx']['expected']}."
+        case "value_error":
+            fix = f"It should be {details['ctx']['error']}."
+        case "too_short":
+            fix = f"It needs at least {details['ctx']['min_length']}."
+        case _:
+            fix = f"It should be {details['msg'].removeprefix('Input should be ')}."
+    return Fault(path=path, message=message, fix=fix, brief=brief)
 
 
 def head_faults(name: str, lane: str) -> Iterator[Fault]:
@@ -105,9 +135,7 @@ def brief_faults(briefs: Sequence[Brief]) -> Iterator[Fault]:
                     brief=index,
                 )
             elif re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", words):
-                yield Fault(
-                    path=(key,), message="it has control characters.", brief=index
-                )
+                yield Fault(path=(key,), message="it has control characters.", brief=index)
 
 
 class ModelCheck:
@@ -184,9 +212,7 @@ class ModelCheck:
             if ratio in model.ratios:
                 continue
             common = [
-                r
-                for r in model.ratios
-                if all(r in other.ratios for other in self.image_models)
+                r for r in model.ratios if all(r in other.ratios for other in self.image_models)
             ]
             self.faults.append(
                 Fault(
@@ -208,9 +234,7 @@ class ModelCheck:
         if warning and warning not in self.warnings:
             self.warnings.append(warning)
         if model.kind != kind:
-            self._refuse(
-                path, f"{model.id!r} is a model for {model.kind}s, not {kind}s.", kind
-            )
+            self._refuse(path, f"{model.id!r} is a model for {model.kind}s, not {kind}s.", kind)
             return None
         if not self._lanes & set(model.lanes):
             lanes = " or ".join(sorted(self._lanes))
@@ -235,13 +259,9 @@ class ModelCheck:
         self._choose((table, "size"), size, "size", model.sizes, model)
         return None
 
-    def _thinking(
-        self, table: str, level: str | None, model: catalog.Model
-    ) -> str | None:
+    def _thinking(self, table: str, level: str | None, model: catalog.Model) -> str | None:
         if level is not None and level not in model.thinking:
-            self._choose(
-                (table, "thinking"), level, "thinking level", model.thinking, model
-            )
+            self._choose((table, "thinking"), level, "thinking level", model.thinking, model)
         return level
 
     def _choose(
@@ -252,11 +272,7 @@ class ModelCheck:
         allowed: Collection[str],
         model: catalog.Model,
     ) -> None:
-        fix = (
-            f"Choose one of {', '.join(allowed)}."
-            if allowed
-            else f"Leave {path[-1]} out."
-        )
+        fix = f"Choose one of {', '.join(allowed)}." if allowed else f"Leave {path[-1]} out."
         self.faults.append(
             Fault(
                 path=path,

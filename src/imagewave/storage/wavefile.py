@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.briefs import Brief, SourceError, read_briefs, read_url, slug
@@ -39,6 +38,7 @@ from imagewave.storage.wavecheck import (
     nearest,
     template_faults,
     template_fields,
+    validation_fault,
 )
 
 __all__ = [
@@ -62,7 +62,6 @@ MAX_WAVE_BYTES = 16 * 1024 * 1024
 """A larger wave file is refused as a mistake."""
 
 _SHOWN = 20
-_REQUIRED = {"name", "id", "text"}
 _T = TypeVar("_T", bound=BaseModel)
 
 
@@ -111,7 +110,7 @@ class _Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str | None = None
+    source: str
     format: Literal["csv", "jsonl", "ndjson", "parquet"] | None = None
 
 
@@ -143,7 +142,7 @@ def load_wave(source: str | Path, *, today: date | None = None) -> Wave:
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Where a brief came from: an inline table's index, or a file's row; and what it spelled out."""
+    """Where a brief came from (an inline table's index or a file's row) and what it spells out."""
 
     file: str
     place: int
@@ -165,43 +164,29 @@ class _Reading:
         self._lines = KeyLines(text)
         self._briefs: list[Brief] = []
         self._origins: list[_Origin] = []
+        self._source_faulty = False
 
     def wave(self, today: date | None) -> Wave:
         tables = {name: self._table(name) for name in _TABLES}
         for name in self._document:
             if name not in _TABLES and name != "brief":
                 fix = nearest(name, [*_TABLES, "brief"])
-                self._add(
-                    Fault(
-                        path=(name,), message="there is no such table or key.", fix=fix
-                    )
-                )
-        self._read_briefs(tables["defaults"], tables["briefs"])
-        self._add(*brief_faults(self._briefs))
-        head = tables["wave"]
-        if head:
-            self._add(*head_faults(head.name, head.lane))
-        check = ModelCheck(head.lane if head else "", today)
-        for name, complete in (
-            ("expand", check.expand),
-            ("draft", check.draft),
-            ("judge", check.judge),
-            ("final", check.final),
-        ):
-            if tables[name]:
-                tables[name] = complete(tables[name])
-        self._check_ratios(check, tables["defaults"])
-        self._add(*check.faults)
-        if tables["expand"]:
-            self._add(*template_faults(tables["expand"], self._briefs))
+                self._add(Fault(path=(name,), message="there is no such table or key.", fix=fix))
+        head, defaults = tables.pop("wave"), tables.pop("defaults")
+        self._read_briefs(tables.pop("briefs"), {"use_case": head.use_case, **dict(defaults)})
+        self._add(*head_faults(head.name, head.lane), *brief_faults(self._briefs))
+        check = ModelCheck(head.lane, today)
+        tables["expand"] = check.expand(tables["expand"])
+        tables["draft"] = check.draft(tables["draft"])
+        tables["judge"] = check.judge(tables["judge"])
+        tables["final"] = check.final(tables["final"])
+        self._check_ratios(check, defaults)
+        self._add(*check.faults, *template_faults(tables["expand"], self._briefs))
         if self._problems:
             raise WaveFileError(sorted(self._problems, key=self._reading_order))
-        stages = {
-            k: v for k, v in tables.items() if k not in ("wave", "briefs", "defaults")
-        }
         return Wave(
             **dict(head),
-            **stages,
+            **tables,
             briefs=tuple(self._briefs),
             file=self._source,
             warnings=tuple(check.warnings),
@@ -218,9 +203,7 @@ class _Reading:
             raise self._fatal(None, error.message, error.fix) from error
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            raise self._fatal(
-                line, "it is not UTF-8.", "Save the file as UTF-8."
-            ) from error
+            raise self._fatal(line, "it is not UTF-8.", "Save the file as UTF-8.") from error
 
     def _fatal(self, line: int | None, message: str, fix: str) -> WaveFileError:
         return WaveFileError(
@@ -251,38 +234,42 @@ class _Reading:
             )
 
     def _table(self, name: str) -> Any:
-        """The table as its class; None, with its problems noted, if it is not valid."""
+        """The table as its class; None for a source of briefs that is not given."""
+        if name not in self._document:
+            if name == "briefs":
+                return None
+            if name == "wave":
+                fix = 'Begin the file with [wave] and name = "spring-covers".'
+                self._add(Fault(path=(), message="the table [wave] is missing.", fix=fix))
+                return _Head(name="unknown")
         values = self._document.get(name, {})
         if name == "expand" and isinstance(values, dict) and values.get("templates"):
             values = {"mode": "template"} | values
-        if name == "wave" and name not in self._document:
-            fix = 'Begin the file with [wave] and name = "spring-covers".'
-            self._add(Fault(path=(), message="the table [wave] is missing.", fix=fix))
-            return None
         return self._valid(_TABLES[name], values, (name,))
 
     def _valid(
         self, kind: type[_T], values: object, at: KeyPath, brief: int | None = None
     ) -> _T | None:
-        """The values as their class. Notes what is wrong, and goes on without those keys.
+        """The values as their class; notes what is wrong, and goes on without those keys.
 
-        So a wave that has faults is still checked to its end; None if nothing is left of it.
+        So a wave that has faults is still checked to its end. None: nothing can be read from a
+        source of briefs that has a fault.
         """
         try:
             return kind.model_validate(values)
         except ValidationError as error:
             details = error.errors(include_url=False)
-            self._add(*(_fault(detail, kind, at, brief) for detail in details))
-            wrong = {detail["loc"][0] for detail in details if detail["loc"]}
-            if not isinstance(values, dict) or not wrong:
-                return None
-            rest = {key: value for key, value in values.items() if key not in wrong}
-            for key in wrong & _REQUIRED:
-                rest[str(key)] = "unknown"
-            return kind.model_validate(rest)
+        self._add(*(validation_fault(detail, kind, at, brief) for detail in details))
+        if kind is _Source:
+            self._source_faulty = True
+            return None
+        wrong = {detail["loc"][0] for detail in details if detail["loc"]}
+        given = values if isinstance(values, dict) else {}
+        rest = {key: value for key, value in given.items() if key not in wrong}
+        needed = {name for name, field in kind.model_fields.items() if field.is_required()}
+        return kind.model_validate(dict.fromkeys(needed, "unknown") | rest)
 
-    def _read_briefs(self, defaults: Any, source: Any) -> None:
-        common = dict(defaults or Defaults())
+    def _read_briefs(self, source: _Source | None, common: Mapping[str, Any]) -> None:
         before = len(self._problems)
         rows = self._document.get("brief", [])
         if isinstance(rows, list):
@@ -292,16 +279,10 @@ class _Reading:
                 self._brief(fields, common, origin)
         else:
             fix = "Write [[brief]], with two brackets, for each brief."
-            self._add(
-                Fault(path=("brief",), message="this is not a list of briefs.", fix=fix)
-            )
-        if source and source.source:
+            self._add(Fault(path=("brief",), message="this is not a list of briefs.", fix=fix))
+        if source:
             self._read_source(source, common)
-        if (
-            not self._briefs
-            and len(self._problems) == before
-            and "briefs" not in self._bad()
-        ):
+        if not self._briefs and not self._source_faulty and len(self._problems) == before:
             self._add(
                 Fault(
                     path=(),
@@ -310,11 +291,7 @@ class _Reading:
                 )
             )
 
-    def _bad(self) -> set[str]:
-        return {problem.key.partition(".")[0] for problem in self._problems}
-
     def _read_source(self, table: _Source, common: Mapping[str, Any]) -> None:
-        assert table.source is not None
         url = _beside(self._source, table.source)
         try:
             for row in read_briefs(url, table.format):
@@ -341,9 +318,7 @@ class _Reading:
                 )
             )
 
-    def _brief(
-        self, fields: Mapping[str, Any], common: Mapping[str, Any], origin: _Origin
-    ) -> None:
+    def _brief(self, fields: Mapping[str, Any], common: Mapping[str, Any], origin: _Origin) -> None:
         values = {**common, **fields}
         text = values.get("text")
         if "id" not in values:
@@ -353,19 +328,17 @@ class _Reading:
             values["id"] = str(values["id"])
         self._origins.append(origin)
         brief = self._valid(Brief, values, (), len(self._briefs))
-        if brief is None:
-            self._origins.pop()
-        else:
-            self._briefs.append(brief)
+        assert brief is not None
+        self._briefs.append(brief)
 
-    def _check_ratios(self, check: ModelCheck, defaults: Defaults | None) -> None:
+    def _check_ratios(self, check: ModelCheck, defaults: Defaults) -> None:
         inherited = False
         for index, brief in enumerate(self._briefs):
             if "aspect_ratio" in self._origins[index].given:
                 check.ratio_fault(brief.aspect_ratio, ("aspect_ratio",), index)
             else:
                 inherited = True
-        if inherited and defaults:
+        if inherited:
             check.ratio_fault(defaults.aspect_ratio, ("defaults", "aspect_ratio"))
 
 
@@ -392,32 +365,3 @@ def _spell(path: KeyPath) -> str:
     for part in path:
         spelled += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
     return spelled.lstrip(".")
-
-
-def _fault(
-    details: ErrorDetails, kind: type[BaseModel], at: KeyPath, brief: int | None
-) -> Fault:
-    """One of pydantic's findings in a user's words."""
-    path = (*at, *details["loc"])
-    shown = repr(details["input"])
-    if isinstance(details["input"], Decimal):
-        shown = str(details["input"])
-    shown = shown if len(shown) <= 60 else shown[:60] + "…"
-    message, fix = f"{shown} is not possible.", ""
-    match details["type"]:
-        case "missing":
-            message = "this key is missing."
-        case "extra_forbidden":
-            message, fix = (
-                "there is no such key.",
-                nearest(str(path[-1]), kind.model_fields),
-            )
-            if kind is Brief:
-                fix += " Values for templates belong under variables."
-        case "literal_error":
-            fix = f"Use {details['ctx']['expected']}."
-        case "too_short":
-            fix = f"It needs at least {details['ctx']['min_length']}."
-        case _:
-            fix = f"It should be {details['msg'].removeprefix('Input should be ')}."
-    return Fault(path=path, message=message, fix=fix, brief=brief)

@@ -118,12 +118,12 @@ def find_model(name: str) -> Model:
         UnknownModel: none; the message names the nearest.
     """
     known = _names(os.environ.get(USER_FILE, ""))
-    model = known.get(_plain(name))
+    model = known.get(plain_name(name))
     if model is not None:
         return model
     fix = "`imagewave models` lists those that it knows."
     for candidates in ([n for n, m in known.items() if m.alive()], list(known)):
-        near = difflib.get_close_matches(_plain(name), candidates, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(plain_name(name), candidates, n=1, cutoff=0.6)
         if near:
             fix = f"Did you mean {known[near[0]].id!r}?"
             break
@@ -142,9 +142,7 @@ def require_alive(model: Model, today: date | None = None) -> str | None:
     heir = replacement_of(model, today)
     instead = f"Use {heir.id!r} instead." if heir else ""
     if not model.alive(today):
-        raise RetiredModel(
-            f"The model {model.id!r} was shut down on {model.shutdown}.", instead
-        )
+        raise RetiredModel(f"The model {model.id!r} was shut down on {model.shutdown}.", instead)
     days = (model.shutdown - today).days
     when = f"on {model.shutdown}, in {days} day" + ("s." if days > 1 else ".")
     return f"The model {model.id!r} is shut down {when} {instead}".rstrip()
@@ -165,7 +163,8 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name as lookup compares it: lower case, any separators as one dash."""
     return re.sub(r"[\s_.-]+", "-", name.strip().lower())
 
 
@@ -180,8 +179,6 @@ def _catalog(user_file: str) -> tuple[Model, ...]:
 def _names(user_file: str) -> dict[str, Model]:
     catalog = _catalog(user_file)
     names = {
-        _plain(alias): model
-        for model in catalog
-        for alias in (model.name, *model.aliases)
+        plain_name(alias): model for model in catalog for alias in (model.name, *model.aliases)
     }
-    return names | {_plain(model.id): model for model in catalog}
+    return names | {plain_name(model.id): model for model in catalog}

@@ -43,9 +43,7 @@ def _parse(path: str) -> _Row:
             f"Correct or unset ${USER_FILE}.",
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CatalogError(
-            f"The models file {path!r} cannot be read: {error}."
-        ) from error
+        raise CatalogError(f"The models file {path!r} cannot be read: {error}.") from error
     for name in document:
         if name not in ("model", "source", "pixels"):
             raise CatalogError(
@@ -53,9 +51,7 @@ def _parse(path: str) -> _Row:
                 _nearest(name, ("model", "source")),
             )
     if not isinstance(document.get("model", []), list):
-        raise CatalogError(
-            f"{path}: [model] is one table.", "Write [[model]], twice bracketed."
-        )
+        raise CatalogError(f"{path}: [model] is one table.", "Write [[model]], twice bracketed.")
     return document
 
 
@@ -66,20 +62,14 @@ def _check(row: object, path: str, tables: _Row, known: Mapping[str, _Row]) -> N
     place = f"{path}, model {row['id']!r}"
     for key, value in row.items():
         if key not in _KEYS:
-            raise CatalogError(
-                f"{place}: there is no key {key!r}.", _nearest(key, _KEYS)
-            )
+            raise CatalogError(f"{place}: there is no key {key!r}.", _nearest(key, _KEYS))
         wanted, fits = _KEYS[key]
         if not fits(value):
-            raise CatalogError(
-                f"{place}: {key} cannot be {_show(value)}.", f"It is {wanted}."
-            )
+            raise CatalogError(f"{place}: {key} cannot be {_show(value)}.", f"It is {wanted}.")
     whole = known.get(row["id"], {}) | row
     for key in ("provider", "kind"):
         if key not in whole:
-            raise CatalogError(
-                f"{place}: the key {key!r} is missing.", f"It is {_KEYS[key][0]}."
-            )
+            raise CatalogError(f"{place}: the key {key!r} is missing.", f"It is {_KEYS[key][0]}.")
     if "pixels" in row and row["pixels"] not in tables["pixels"]:
         raise CatalogError(
             f"{place}: there is no table of pixels {row['pixels']!r}.",
@@ -138,9 +128,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_amount(value: object) -> bool:
-    return _is_count(value) or (
-        isinstance(value, Decimal) and value.is_finite() and value >= 0
-    )
+    return _is_count(value) or (isinstance(value, Decimal) and value.is_finite() and value >= 0)
 
 
 def _is_day(value: object) -> bool:

@@ -67,24 +67,18 @@ def estimate(
     today = today or datetime.now(UTC).date()
     multiplier = _batch_multiplier(model, lane)
     if model.usd_per_image:
-        return (_usd_per_image(model, size, quality) * multiplier).quantize(
-            _NANO, ROUND_UP
-        )
+        return (_usd_per_image(model, size, quality) * multiplier).quantize(_NANO, ROUND_UP)
     prompt = math.ceil(prompt_chars / CHARS_PER_TOKEN)
     if references:
         if model.reference_tokens is None:
-            raise _unknown(
-                model, "the input tokens of a reference image", "reference_tokens"
-            )
+            raise _unknown(model, "the input tokens of a reference image", "reference_tokens")
         prompt += references * model.reference_tokens
     cost = _token_cost(model, Usage(prompt, 0, 0, 0), today)
     if model.kind == "text":
         answer = TEXT_ANSWER_TOKENS if output_tokens is None else output_tokens
         cost += _token_cost(model, Usage(0, 0, answer, 0), today)
     else:
-        image = _token_cost(
-            model, Usage(0, image_tokens(model, size, quality), 0, 0), today
-        )
+        image = _token_cost(model, Usage(0, image_tokens(model, size, quality), 0, 0), today)
         cost += image * (1 + (0 if thinking == "minimal" else model.thinking_share))
     return (cost * multiplier).quantize(_NANO, ROUND_UP)
 
@@ -101,9 +95,7 @@ def metered(model: Model, usage: Usage, *, lane: str, at: date) -> Decimal:
     return cost.quantize(_NANO, ROUND_HALF_UP)
 
 
-def cost_per_accepted(
-    per_call: Decimal, *, acceptance: Decimal, regeneration: Decimal
-) -> Decimal:
+def cost_per_accepted(per_call: Decimal, *, acceptance: Decimal, regeneration: Decimal) -> Decimal:
     """USD for one accepted image, of calls that are repeated and accepted at these rates (0 to 1).
 
     Raises:
@@ -114,9 +106,7 @@ def cost_per_accepted(
     return (per_call * (1 + regeneration) / acceptance).quantize(_NANO, ROUND_HALF_UP)
 
 
-def image_tokens(
-    model: Model, size: str | None = None, quality: str | None = None
-) -> int:
+def image_tokens(model: Model, size: str | None = None, quality: str | None = None) -> int:
     """Output tokens of one image of this size ("2K", "1024x1024"; None: the default) and quality.
 
     Raises:
@@ -129,9 +119,7 @@ def image_tokens(
             return gpt_image_2_tokens(int(width), int(height), quality)
     if size is None or size not in model.image_tokens:
         what = f"the output tokens of an image of size {size}"
-        raise _unknown(
-            model, what + (f" and quality {quality}" if quality else ""), "image_tokens"
-        )
+        raise _unknown(model, what + (f" and quality {quality}" if quality else ""), "image_tokens")
     return model.image_tokens[size]
 
 
@@ -143,9 +131,7 @@ def gpt_image_2_tokens(width: int, height: int, quality: str) -> int:
     """
     factor = {"low": 16, "medium": 48, "high": 96}.get(quality)
     if factor is None:
-        raise ValueError(
-            f"gpt-image-2 has low, medium and high quality, not {quality!r}"
-        )
+        raise ValueError(f"gpt-image-2 has low, medium and high quality, not {quality!r}")
     long, short = max(width, height), min(width, height)
     if short < 16 or width % 16 or height % 16 or long > 3840 or long > 3 * short:
         raise ValueError(f"gpt-image-2 does not draw {width}x{height}")
@@ -219,9 +205,7 @@ def _rates(model: Model, at: date) -> tokens.ModelPrice:
     if rates is None or rates.input_mtok is None or rates.output_mtok is None:
         if model.provider == "self":
             what = "the hourly price of the GPU pool and the seconds taken"
-            raise UnknownPrice(
-                f"The cost of {model.id!r} needs {what}, which nobody has given."
-            )
+            raise UnknownPrice(f"The cost of {model.id!r} needs {what}, which nobody has given.")
         raise _unknown(model, "the token prices", "token_prices")
     return rates
 
