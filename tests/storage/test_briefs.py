@@ -222,3 +222,13 @@ def test_slugs_are_ids() -> None:
     assert slug("A red bicycle, in Rain!") == "a-red-bicycle-in-rain"
     assert slug("春") == ""
     assert id_problem(slug("w " * 200)) is None
+
+
+def test_a_bucket_is_read_and_what_it_lacks_is_named(s3_url: str, tmp_path: Path) -> None:
+    table = pa.table({"text": ["from a bucket"]})
+    with fsspec.open(f"{s3_url}/b.parquet", "wb") as file:
+        pq.write_table(table, file)
+
+    assert fields(f"{s3_url}/b.parquet") == [{"text": "from a bucket"}]
+    with pytest.raises(SourceError, match="does not exist"):
+        read_url(f"{s3_url}/none.csv")

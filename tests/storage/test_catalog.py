@@ -193,7 +193,7 @@ def test_lookup_imports_nothing_heavy() -> None:
 
 
 @pytest.fixture
-def user_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def user_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Makes a TOML text the user's own models file."""
 
     def write(text: str) -> None:
