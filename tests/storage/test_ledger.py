@@ -66,9 +66,7 @@ def test_a_hold_is_captured_once_and_the_rest_is_given_back(store: Store) -> Non
 
 def test_a_hold_is_made_once_while_it_is_open(store: Store) -> None:
     first = Ledger(store).hold("job", "spring", usd("1.00"), NO_LIMIT)
-    again = Ledger(store).hold(
-        "job", "spring", usd("2.00"), Budget(wave_usd=usd("1.00"))
-    )
+    again = Ledger(store).hold("job", "spring", usd("2.00"), Budget(wave_usd=usd("1.00")))
     assert first is not None
     assert again == first
     assert Ledger(store).open_holds() == [first]
@@ -138,7 +136,7 @@ def test_a_capture_that_the_books_forgot_is_found_in_the_log(
 
 
 def test_capturing_a_job_that_was_never_held_is_a_defect(store: Store) -> None:
-    with pytest.raises(ValueError, match="never held|ever held"):
+    with pytest.raises(ValueError, match="ever held"):
         Ledger(store).capture("job", usd("1"))
 
 
@@ -154,9 +152,7 @@ def test_no_such_amount_of_money(store: Store, amount: str) -> None:
 
 
 @pytest.mark.parametrize("budget", ["wave_usd", "hour_usd", "day_usd", "month_usd"])
-def test_a_budget_counts_what_is_captured_and_what_is_held(
-    store: Store, budget: str
-) -> None:
+def test_a_budget_counts_what_is_captured_and_what_is_held(store: Store, budget: str) -> None:
     ledger = Ledger(store)
     limits = Budget(**{budget: usd("1.00")})
     ledger.hold("a", "spring", usd("0.50"), limits)
@@ -188,10 +184,7 @@ def test_a_waves_budget_is_its_own_and_the_others_are_the_whole_stores(
 ) -> None:
     ledger = Ledger(store)
     ledger.hold("a", "spring", usd("1.00"), NO_LIMIT)
-    assert (
-        ledger.hold("b", "autumn", usd("1.00"), Budget(wave_usd=usd("1.00")))
-        is not None
-    )
+    assert ledger.hold("b", "autumn", usd("1.00"), Budget(wave_usd=usd("1.00"))) is not None
     for limits in (
         Budget(hour_usd=usd("2")),
         Budget(day_usd=usd("2")),
@@ -297,9 +290,7 @@ def test_checkpoints_are_the_same_whoever_writes_them(
         fold = books_module.Books()
         while fold.seq < int(Path(path).stem):
             fold.apply(
-                books_module.Entry.from_json(
-                    store.read(books_module.entry_path(fold.seq + 1))
-                )
+                books_module.Entry.from_json(store.read(books_module.entry_path(fold.seq + 1)))
             )
         assert fold.to_json() == content
 
@@ -341,14 +332,12 @@ SECOND = {
         ),
     ],
 )
-def test_a_damaged_entry_is_named_and_never_skipped(
-    store: Store, content: bytes
-) -> None:
+def test_a_damaged_entry_is_named_and_never_skipped(store: Store, content: bytes) -> None:
     ledger = Ledger(store, clock=Clock())
     ledger.hold("a", "spring", usd("1.00"), NO_LIMIT)
     store.write("ledger/000000000002.json", content)
     for attempt in (ledger, Ledger(store, clock=Clock())):
-        with pytest.raises(StoreError, match="ledger/000000000002.json"):
+        with pytest.raises(StoreError, match=r"ledger/000000000002\.json"):
             attempt.hold("z", "spring", usd("0.01"), NO_LIMIT)
     assert not store.exists("ledger/000000000003.json")
 
@@ -359,9 +348,7 @@ def test_a_damaged_checkpoint_says_that_it_can_be_deleted(
     monkeypatch.setattr(ledger_module, "CHECKPOINT_EVERY", 1)
     Ledger(store).hold("a", "spring", usd("1.00"), NO_LIMIT)
     store.write("ledger/checkpoints/000000000001.json", b'{"seq": 1}')
-    with pytest.raises(
-        StoreError, match=r"checkpoints/000000000001.json.*Delete that file"
-    ):
+    with pytest.raises(StoreError, match=r"checkpoints/000000000001\.json.*Delete that file"):
         Ledger(store).state()
     store.delete("ledger/checkpoints/000000000001.json")
     assert Ledger(store).state().held == usd("1.00")
@@ -461,9 +448,12 @@ def test_any_sequence_keeps_the_budgets_and_the_sums(
                 ledger = Ledger(store, clock=clock)
             elif verb == "hold":
                 held = sum(holds.values(), Decimal(0))
+                refusal = None
                 try:
                     hold = ledger.hold(what, "spring", amount, limits)
-                except BudgetExceeded as refusal:
+                except BudgetExceeded as error:
+                    refusal = error
+                if refusal:
                     assert refusal.spent + refusal.held + amount > refusal.limit
                     assert what not in holds
                     assert len(store.list("ledger")) == written
@@ -472,13 +462,9 @@ def test_any_sequence_keeps_the_budgets_and_the_sums(
                     assert hold is not None
                     assert hold.amount == holds[what]
                 elif hold is not None:
-                    hour = [
-                        cost for at, cost in spent if now - at <= timedelta(minutes=60)
-                    ]
+                    hour = [cost for at, cost in spent if now - at <= timedelta(minutes=60)]
                     assert sum(hour, held + amount) <= usd("0.80")
-                    assert sum((cost for _, cost in spent), held + amount) <= usd(
-                        "1.50"
-                    )
+                    assert sum((cost for _, cost in spent), held + amount) <= usd("1.50")
                     holds[what] = amount
                 else:
                     assert ended[what]
@@ -494,9 +480,7 @@ def test_any_sequence_keeps_the_budgets_and_the_sums(
                 if new:
                     spent.append((now, amount))
             elif verb == "late":
-                assert ledger.capture_late(what, "spring", amount, "bill") == (
-                    what not in bills
-                )
+                assert ledger.capture_late(what, "spring", amount, "bill") == (what not in bills)
                 if what not in bills:
                     spent.append((now, amount))
                 bills.add(what)
@@ -505,14 +489,10 @@ def test_any_sequence_keeps_the_budgets_and_the_sums(
 
             state = ledger.state()
             assert {h.job_id: h.amount for h in state.holds} == holds
-            assert state.captured_for("spring") == sum(
-                (cost for _, cost in spent), Decimal(0)
-            )
+            assert state.captured_for("spring") == sum((cost for _, cost in spent), Decimal(0))
             for window, minutes in ((state.hour, 60), (state.day, 24 * 60)):
                 age = [(max(clock.at, latest) - at, cost) for at, cost in spent]
-                least = sum(
-                    (c for a, c in age if a <= timedelta(minutes=minutes)), Decimal(0)
-                )
+                least = sum((c for a, c in age if a <= timedelta(minutes=minutes)), Decimal(0))
                 most = sum(
                     (c for a, c in age if a <= timedelta(minutes=minutes + 1)),
                     Decimal(0),

@@ -232,9 +232,7 @@ class Books:
             "minutes": {str(at): f"{usd:f}" for at, usd in self.minutes.items()},
             "months": {month: f"{usd:f}" for month, usd in self.months.items()},
             "late": sorted(self.late),
-            "closed": [
-                [job_id, c.wave, c.captured] for job_id, c in self.closed.items()
-            ],
+            "closed": [[job_id, c.wave, c.captured] for job_id, c in self.closed.items()],
         }
         return orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
 

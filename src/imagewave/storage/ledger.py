@@ -115,9 +115,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._books: Books | None = None
 
-    def hold(
-        self, job_id: str, wave: str, amount: Decimal, budget: Budget
-    ) -> Hold | None:
+    def hold(self, job_id: str, wave: str, amount: Decimal, budget: Budget) -> Hold | None:
         """Reserves `amount` for a job, or raises `BudgetExceeded` and writes nothing.
 
         A job whose hold is open keeps that hold, whatever the new amount; one whose hold was
@@ -159,14 +157,10 @@ class Ledger:
                     at,
                     settles=hold.seq,
                 )
-            closed = books.closed.get(job_id) or self._closed_long_ago(
-                job_id, books.seq
-            )
+            closed = books.closed.get(job_id) or self._closed_long_ago(job_id, books.seq)
             if closed.captured:
                 return None
-            return _next(
-                books, EntryKind.LATE, job_id, closed.wave, amount, at, settlement=""
-            )
+            return _next(books, EntryKind.LATE, job_id, closed.wave, amount, at, settlement="")
 
         with self._lock:
             return self._append(decide)
@@ -191,9 +185,7 @@ class Ledger:
         with self._lock:
             return self._append(decide)
 
-    def capture_late(
-        self, job_id: str, wave: str, amount: Decimal, settlement: str
-    ) -> bool:
+    def capture_late(self, job_id: str, wave: str, amount: Decimal, settlement: str) -> bool:
         """Records a cost on top of what a job was captured at: it was given up, and billed after.
 
         `settlement` names the bill (say, the provider's job): the same job and settlement count
@@ -206,9 +198,7 @@ class Ledger:
         def decide(books: Books, at: datetime) -> Entry | None:
             if (job_id, settlement) in books.late:
                 return None
-            return _next(
-                books, EntryKind.LATE, job_id, wave, amount, at, settlement=settlement
-            )
+            return _next(books, EntryKind.LATE, job_id, wave, amount, at, settlement=settlement)
 
         with self._lock:
             return self._append(decide)
@@ -247,9 +237,7 @@ class Ledger:
             if written.nonce == entry.nonce:
                 return True
 
-    def _check(
-        self, state: LedgerState, wave: str, wanted: Decimal, budget: Budget
-    ) -> None:
+    def _check(self, state: LedgerState, wave: str, wanted: Decimal, budget: Budget) -> None:
         ahead = state.at - self._clock()
         note = (
             f" The ledger's last entry is {ahead} ahead of this machine's clock: one of the two"
@@ -307,9 +295,7 @@ class Ledger:
         for seq in range(last, 0, -1):
             entry = self._read(seq)
             if entry and entry.job_id == job_id and not entry.settlement:
-                return Closed(
-                    wave=entry.wave, captured=entry.kind is not EntryKind.RELEASE
-                )
+                return Closed(wave=entry.wave, captured=entry.kind is not EntryKind.RELEASE)
         raise ValueError(f"no money was ever held for job {job_id}")
 
     def _newest_checkpoint(self) -> Books:

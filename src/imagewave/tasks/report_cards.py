@@ -215,7 +215,8 @@ def _thumbnail(store: Store, path: str, edge: int) -> str | None:
         # A report of what was swept or damaged since still has everything else to tell.
         return None
     picture = Image.fromarray(preview.pixels)
-    picture.thumbnail((edge, edge))
+    picture.thumbnail((edge, edge), Image.Resampling.HAMMING)
     encoded = io.BytesIO()
-    picture.save(encoded, "WEBP", quality=72, method=2)
-    return "data:image/webp;base64," + base64.b64encode(encoded.getbuffer()).decode()
+    # Ten times as fast as WebP, for two to three times the bytes.
+    picture.save(encoded, "JPEG", quality=76)
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.getbuffer()).decode()
