@@ -19,6 +19,8 @@ from imagewave.storage.catalog import Model, prices
 app = typer.Typer(
     help="List and explain the models that imagewave knows, alive and dead.",
     invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 Alive = Annotated[bool, typer.Option("--alive", help="Only models that are still served.")]
@@ -35,12 +37,10 @@ Provider = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-_EXAMPLES = """
+_EXAMPLES = """\b
 Examples:
-
-    imagewave models --alive --lane gemini-batch --max-usd 0.02
-
-    imagewave models show "nano banana pro"
+  imagewave models --alive --lane gemini-batch --max-usd 0.02
+  imagewave models show "nano banana pro"
 """
 
 
@@ -90,7 +90,7 @@ def list_models(
         console.print(f"{unpriced} more have no known price of an image.", style="dim")
 
 
-@app.command("show", epilog='Example:\n\n    imagewave models show "nano banana 2 lite"\n')
+@app.command("show", epilog='\b\nExample:\n  imagewave models show "nano banana 2 lite"')
 def show_model(
     name: Annotated[str, typer.Argument(help="A model's id or one of its nicknames.")],
     as_json: AsJson = False,

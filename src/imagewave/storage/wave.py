@@ -15,6 +15,7 @@ from imagewave.storage.requests import digest
 
 Usd = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=9)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Pause = Annotated[float, Field(gt=0, le=86_400)]
 
 EXPAND_RUBRIC = (
     "Write prompts for an image model from the brief. Keep every fact of the brief; add subject, "
@@ -53,10 +54,7 @@ class Wait(_Table):
 
     age_limit_hours: float = Field(default=48, gt=0, le=24 * 60)
     list_lag_seconds: float = Field(default=30, ge=0, le=3600)
-    poll_seconds: tuple[
-        Annotated[float, Field(gt=0, le=86_400)],
-        Annotated[float, Field(gt=0, le=86_400)],
-    ] = (2.0, 60.0)
+    poll_seconds: tuple[Pause, Pause] = (2.0, 60.0)
 
     @field_validator("poll_seconds")
     @classmethod
@@ -113,9 +111,9 @@ class Draft(_Table):
 class Screen(_Table):
     """[screen]: thresholds of the mechanical checks.
 
-    Brightness, contrast, border and cast are shares (0 to 1) of the full range or of the edge;
-    `aspect_tolerance` is relative; `min_blur` a Laplacian variance; `min_entropy` in bits;
-    `duplicate_distance` a Hamming distance of 64-bit hashes.
+    Brightness, contrast and cast are shares (0 to 1) of the full range, `max_border` of the area;
+    `aspect_tolerance` is relative; `min_blur` runs from 0 (blurred) to 3 (fine detail);
+    `min_entropy` is in bits, `duplicate_distance` a Hamming distance of 64-bit hashes.
     """
 
     aspect_tolerance: Share = 0.03

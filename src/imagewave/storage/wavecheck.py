@@ -19,8 +19,9 @@ from imagewave.storage.wave import Draft, Expand, Final, Judge
 LANES = ("gemini-batch",)
 """The lanes that a wave may name."""
 
-BUILT_IN_FIELDS = ("text", "id", "use_case", "aspect_ratio", "expected_text")
-"""What a template may name for every brief, besides its variables and the alternatives."""
+BUILT_IN_FIELDS = ("text", "brief", "aspect_ratio")
+"""What a template may name for every brief, besides its variables and the alternatives: the
+brief's text, its id and its aspect ratio."""
 
 MAX_TEXT = 20_000
 """Characters of a brief's text; more is taken for a mistake."""
