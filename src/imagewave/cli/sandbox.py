@@ -76,6 +76,7 @@ def serve_command(
     from imagewave.errors import ImagewaveError
     from imagewave.sandbox.config import BadConfig, Config, read_config
     from imagewave.sandbox.defects import UnknownDefect
+    from imagewave.sandbox.disk import FolderInUse
     from imagewave.sandbox.server import serve, write_ready_file
 
     settings: dict[str, object] = {"seed": seed, "tiny": tiny}
@@ -96,4 +97,9 @@ def serve_command(
         if ready_file is not None:
             write_ready_file(ready_file, url)
 
-    serve(state, config, host=host, port=port, on_ready=ready, exit_with_parent=exit_with_parent)
+    try:
+        serve(
+            state, config, host=host, port=port, on_ready=ready, exit_with_parent=exit_with_parent
+        )
+    except (FolderInUse, OSError) as error:
+        raise ImagewaveError(f"The sandbox cannot start: {error}.") from error

@@ -67,8 +67,13 @@ def answer(
         tokens = Tokens(prompt=prompt_tokens, image=image, thoughts=thoughts)
         return _candidate(ask, parts, "image", tokens, defects)
     text = _text(ask, key, defects)
+    limit = ask.max_output_tokens
+    cut = limit is not None and _tokens(text) > limit
+    if limit is not None and cut:
+        text = text[: limit * _CHARS_PER_TOKEN]
     tokens = Tokens(prompt=prompt_tokens, text=_tokens(text), thoughts=thoughts)
-    return _candidate(ask, [{"text": text}], "text", tokens, defects)
+    finish = "MAX_TOKENS" if cut else "STOP"
+    return _candidate(ask, [{"text": text}], "text", tokens, defects, finish)
 
 
 def failure(code: int, message: str) -> Answer:
@@ -134,10 +139,12 @@ def _text(ask: Ask, key: str, defects: frozenset[Defect]) -> str:
     choose = words.chooser(ask.model.id, ask.system, ask.prompt, ask.seed, key)
     if draws(ask.model):
         return _TEXT_WITH_NOTHING + words.expansion(ask.prompt, choose)
-    if ask.schema is None and not ask.as_json:
-        return words.plain_answer(ask.prompt, choose)
-    schema = ask.schema or {"type": "object", "properties": {"prompt": {"type": "string"}}}
     opinion = judge.judge(ask.images) if ask.images else None
+    if ask.schema is None and not ask.as_json:
+        if opinion is None:
+            return words.plain_answer(ask.prompt, choose)
+        return f"{opinion.reason} Score: {opinion.score:.2f}."
+    schema = ask.schema or {"type": "object", "properties": {"prompt": {"type": "string"}}}
     text = words.SchemaAnswer(
         schema,
         ask.prompt,
@@ -168,13 +175,14 @@ def _candidate(
     outcome: str,
     tokens: Tokens,
     defects: frozenset[Defect],
+    finish: str = "STOP",
 ) -> Answer:
     candidate = {
         "content": {"parts": parts, "role": "model"},
-        "finishReason": "STOP",
+        "finishReason": finish,
         "index": 0,
     }
-    return _respond(ask, {"candidates": [candidate]}, outcome, "STOP", tokens, defects)
+    return _respond(ask, {"candidates": [candidate]}, outcome, finish, tokens, defects)
 
 
 def _respond(

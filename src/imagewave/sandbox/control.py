@@ -55,8 +55,7 @@ class _Control:
 
     async def ledger(self, request: Request) -> Response:
         """The whole ledger, as JSON Lines."""
-        lines = b"".join(entry.to_json() + b"\n" for entry in self._service.ledger.entries())
-        return Response(lines, media_type="application/jsonl")
+        return Response(self._service.ledger.read(), media_type="application/jsonl")
 
     async def summary(self, request: Request) -> Response:
         """The ledger's totals."""

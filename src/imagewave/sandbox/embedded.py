@@ -117,7 +117,9 @@ class EmbeddedSandbox:
                 break
             time.sleep(0.02)
         self.stop()
+        log = self._state / "server.log"
+        words = log.read_text("utf-8", "replace").strip().rpartition("\n")[2]
         raise ImagewaveError(
-            "The embedded sandbox did not start.",
-            f"Its own words are in {self._state / 'server.log'}.",
+            f"The embedded sandbox did not start: {words or 'it said nothing'}.",
+            f"All it said is in {log}.",
         )

@@ -79,7 +79,7 @@ class _Gemini:
         answered = answer(ask, key=key, defects=defects, tiny=service.config.tiny)
         entry = Entry(
             time=time.time(),
-            job=service.next_call(),
+            job=f"calls/{new_id()}",
             line=0,
             key=None,
             model=model.id,

@@ -112,6 +112,7 @@ class Jobs:
             if (job := Job(**orjson.loads(path.read_bytes())))
         }
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="sandbox-draw")
+        self._closing = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed: dict[str, asyncio.Event] = {}
 
@@ -123,6 +124,7 @@ class Jobs:
 
     async def stop(self) -> None:
         """Leaves everything as it stands on disk."""
+        self._closing = True
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -236,7 +238,7 @@ class Jobs:
             faults=job.faults,
             read_file=self._read_file,
             answered_before=self._ledger.answers_to,
-            stopped=lambda: bool(self._jobs.get(job.id, job).end),
+            stopped=lambda: self._closing or bool(self._jobs.get(job.id, job).end),
         )
         source = self._files.path(job.source) if job.source else self.inline_path(job.id)
         loop = asyncio.get_running_loop()

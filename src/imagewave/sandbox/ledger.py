@@ -37,7 +37,7 @@ class Entry:
     def to_json(self) -> bytes:
         """One line of the ledger, without the newline."""
         return orjson.dumps(
-            {**asdict(self), "usd": format(self.usd, "f"), "tokens": asdict(self.tokens)}
+            {**asdict(self), "usd": _plain(self.usd), "tokens": asdict(self.tokens)}
         )
 
     @classmethod
@@ -61,8 +61,8 @@ class Ledger:
         self._billed_keys: Counter[str] = Counter()
         self._usd = Decimal(0)
         _drop_torn_line(path)
-        for entry in self.entries():
-            self._count(entry)
+        for line in self.read().splitlines():
+            self._count(Entry.from_json(line))
 
     def record(self, entries: Iterable[Entry]) -> None:
         """Appends those that are not in the books yet, and syncs once."""
@@ -75,23 +75,15 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
 
-    def entries(self) -> Iterable[Entry]:
-        """All entries, oldest first."""
-        if self._path.exists():
-            with open(self._path, "rb") as file:
-                for line in file:
-                    yield Entry.from_json(line)
+    def read(self) -> bytes:
+        """The whole book as JSON Lines, oldest entry first."""
+        with self._lock:
+            return self._path.read_bytes() if self._path.exists() else b""
 
     def answers_to(self, key: str | None) -> int:
         """How often the key was answered, errors included."""
         with self._lock:
             return self._answers[key] if key else 0
-
-    @property
-    def lines(self) -> int:
-        """How many entries the books hold."""
-        with self._lock:
-            return len(self._written)
 
     def summary(self) -> dict[str, Any]:
         """Totals: lines, billed lines, distinct billed keys, keys billed more than once, USD."""
@@ -101,7 +93,7 @@ class Ledger:
                 "billed_lines": self._billed_keys.total(),
                 "billed_keys": len(self._billed_keys),
                 "keys_billed_again": sum(1 for n in self._billed_keys.values() if n > 1),
-                "usd": format(self._usd, "f"),
+                "usd": _plain(self._usd),
             }
 
     def _count(self, entry: Entry) -> None:
@@ -121,3 +113,7 @@ def _drop_torn_line(path: Path) -> None:
         content = file.read()
         whole = content.rfind(b"\n") + 1
         file.truncate(whole)
+
+
+def _plain(usd: Decimal) -> str:
+    return format(usd.normalize(), "f")

@@ -1,6 +1,7 @@
 """Runs the sandbox as a process of its own: a port, a word when ready, an end with its parent."""
 
 import os
+import select
 import socket
 import sys
 import threading
@@ -15,6 +16,8 @@ from imagewave.sandbox.config import Config
 from imagewave.sandbox.disk import write_atomically
 from imagewave.sandbox.http import Protocol
 
+_PARENT_CHECK_S = 0.25
+
 
 def serve(
     state: Path,
@@ -27,8 +30,8 @@ def serve(
 ) -> None:
     """Serves until it is told to stop; `on_ready` gets the base URL once requests are taken.
 
-    With `exit_with_parent` it also stops when its standard input is closed, which is what happens
-    when the process that holds the other end dies, however it dies.
+    With `exit_with_parent` it also stops when its standard input is closed or its parent is
+    another one, which is what happens when the parent dies, however it dies.
     """
     listener = socket.create_server((host, port), backlog=256)
     host_in_url = f"[{host}]" if ":" in host else host
@@ -43,7 +46,7 @@ def serve(
     )
     server = _Server(settings, lambda: on_ready(url))
     if exit_with_parent:
-        threading.Thread(target=_stop_at_eof, args=(server,), daemon=True).start()
+        threading.Thread(target=_stop_with_parent, args=(server,), daemon=True).start()
     server.run(sockets=[listener])
 
 
@@ -63,7 +66,11 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
 
-def _stop_at_eof(server: uvicorn.Server) -> None:
-    while sys.stdin.buffer.read(1024):
-        pass
+def _stop_with_parent(server: uvicorn.Server) -> None:
+    # The pipe alone will not do: a forked child of the parent may hold it open for longer.
+    parent = os.getppid()
+    while os.getppid() == parent:
+        readable, _, _ = select.select([sys.stdin], [], [], _PARENT_CHECK_S)
+        if readable and not os.read(sys.stdin.fileno(), 1024):
+            break
     server.should_exit = True

@@ -1,13 +1,10 @@
 """One running sandbox: its state folder, and everything that is shared by the APIs it speaks."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 
-import orjson
-
 from imagewave.sandbox.config import Config
-from imagewave.sandbox.disk import write_atomically
+from imagewave.sandbox.disk import lock_folder
 from imagewave.sandbox.faults import Faults
 from imagewave.sandbox.files import FileStore
 from imagewave.sandbox.jobs import Jobs
@@ -23,6 +20,7 @@ class Service:
 
     def __init__(self, root: Path, config: Config) -> None:
         root.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(root)
         self.config = config
         self.faults = Faults(root / "faults.json")
         self.files = FileStore(root)
@@ -35,11 +33,6 @@ class Service:
             config=lambda: self.config,
             read_file=self.read_file,
         )
-        self._calls_path = root / "calls.json"
-        self._calls = (
-            orjson.loads(self._calls_path.read_bytes()) if self._calls_path.exists() else 0
-        )
-        self._calls_lock = threading.Lock()
 
     def model(self, name: str, verb: str) -> Model:
         """The living model of a `models/<name>` path.
@@ -71,13 +64,6 @@ class Service:
         """
         file_id = uri.rpartition("files/")[2]
         return self.files.path(self.files.get(file_id).id).read_bytes()
-
-    def next_call(self) -> str:
-        """A name for a direct call in the ledger, new after a restart too."""
-        with self._calls_lock:
-            self._calls += 1
-            write_atomically(self._calls_path, orjson.dumps(self._calls))
-            return f"calls/{self._calls}"
 
     def configure(self, config: Config) -> None:
         """Takes effect for what is asked from now on."""

@@ -31,6 +31,7 @@ _HTTP = {
     "UNAVAILABLE": 503,
 }
 T = TypeVar("T", bound=BaseModel)
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 THINKING_LEVELS = ("minimal", "low", "medium", "high")
 
 
@@ -135,6 +136,9 @@ class GenerateContentRequest(_Wire):
     system_instruction: Content | None = None
     generation_config: GenerationConfig = GenerationConfig()
     safety_settings: list[SafetySetting] | None = None
+    tools: list[Any] | None = None
+    tool_config: Any = None
+    cached_content: str | None = None
     labels: dict[str, str] | None = None
     service_tier: str | None = None
 
@@ -239,6 +243,8 @@ def to_ask(payload: object, model: Model, read_file: Callable[[str], bytes]) -> 
             "INVALID_ARGUMENT",
             "Model does not support the requested response modalities: image",
         )
+    if request.tools or request.cached_content:
+        raise ApiError("INVALID_ARGUMENT", "The sandbox has neither tools nor cached content.")
     image_config = config.image_config or ImageConfig()
     schema = config.response_json_schema or config.response_schema
     if schema is not None and config.response_mime_type != "application/json":
@@ -269,8 +275,10 @@ def _image(part: Part, read_file: Callable[[str], bytes]) -> bytes:
     if part.inline_data is None:
         assert part.file_data is not None
         return read_file(part.file_data.file_uri)
+    # Protobuf's JSON takes both base64 alphabets, padded or not; the SDK sends the URL-safe one.
+    data = part.inline_data.data.translate(_STANDARD_ALPHABET).rstrip("=")
     try:
-        return base64.b64decode(part.inline_data.data, validate=True)
+        return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
     except binascii.Error as error:
         raise ApiError(
             "INVALID_ARGUMENT", "Invalid value at 'inline_data.data': Base64 decoding failed"
