@@ -294,6 +294,21 @@ def test_faults_of_a_source_name_its_file_and_row(load: Load, tmp_path: Path) ->
     assert f"{tmp_path / 's.csv'}, line 3, want: 0 is not possible." in str(error.value)
 
 
+def test_values_that_no_json_can_hold_are_refused_by_row(load: Load) -> None:
+    found = problems(
+        load,
+        HEAD + '[briefs]\nsource = "s.jsonl"\n',
+        s_jsonl='{"text": "a\\ud800"}\n{"text": "b", "colour": "\\udfff"}\n'
+        '{"text": "c", "want": 1e400}\n{"text": ' + "[" * 100_000 + "\n",
+    )
+    assert [problem[:2] for problem in found] == [
+        (1, "text"),
+        (2, "variables.colour"),
+        (3, "want"),
+        (4, ""),
+    ]
+
+
 def test_inline_briefs_and_a_source_add_up(load: Load) -> None:
     wave = load(
         HEAD + BRIEF + '[briefs]\nsource = "s.csv"\n[expand]\ntemplates = ["{text} in {colour}"]\n'
@@ -329,6 +344,7 @@ def test_a_wave_and_its_source_may_live_at_a_url() -> None:
     ("content", "words"),
     [
         (b"[wave]\nname = tiny\n", ["line 2", "not TOML", "quotes"]),
+        (b"a = " + b"[" * 100_000, ["nested too deeply"]),
         (b'[wave]\nname = "\xff"\n', ["line 2", "UTF-8"]),
         (b'[wave]\nname = "a"\nname = "b"\n', ["line 3", "not TOML"]),
     ],

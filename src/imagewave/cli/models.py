@@ -41,6 +41,8 @@ _EXAMPLES = """\b
 Examples:
   imagewave models --alive --lane gemini-batch --max-usd 0.02
   imagewave models show "nano banana pro"
+
+A TOML file named by $IMAGEWAVE_MODELS adds models or overrides single keys of known ones.
 """
 
 

@@ -235,7 +235,7 @@ def _jsonl_rows(url: str, data: bytes) -> Iterator[_Row]:
             continue
         try:
             fields = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield row, SourceError(url, f"the line is not JSON: {error}.", row=row)
             continue
         if isinstance(fields, dict):

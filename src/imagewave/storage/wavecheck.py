@@ -24,7 +24,9 @@ BUILT_IN_FIELDS = ("text", "brief", "aspect_ratio")
 brief's text, its id and its aspect ratio."""
 
 MAX_TEXT = 20_000
-"""Characters of a brief's text; more is taken for a mistake."""
+"""Characters of a brief's text or variable; more is taken for a mistake."""
+
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,18 +127,18 @@ def brief_faults(briefs: Sequence[Brief]) -> Iterator[Fault]:
                 brief=index,
             )
         first.setdefault(brief.id, index)
-        for key in ("text", "expected_text"):
-            words = getattr(brief, key)
-            if key == "text" and not words.strip():
-                yield Fault(path=(key,), message="the text is empty.", brief=index)
-            elif len(words) > MAX_TEXT:
-                yield Fault(
-                    path=(key,),
-                    message=f"it has {len(words)} characters, and {MAX_TEXT} are allowed.",
-                    brief=index,
-                )
-            elif re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", words):
-                yield Fault(path=(key,), message="it has control characters.", brief=index)
+        if not brief.text.strip():
+            yield Fault(path=("text",), message="the text is empty.", brief=index)
+        values = {("variables", name): value for name, value in brief.variables.items()}
+        for key in ("text", "expected_text", "use_case"):
+            values[key,] = getattr(brief, key)
+        for path, words in values.items():
+            if len(words) > MAX_TEXT:
+                message = f"it has {len(words)} characters, and {MAX_TEXT} are allowed."
+                yield Fault(path=path, message=message, brief=index)
+            elif _UNWRITABLE.search(words):
+                message = "it has characters that cannot be written, such as control characters."
+                yield Fault(path=path, message=message, brief=index)
 
 
 class ModelCheck:

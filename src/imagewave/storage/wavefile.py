@@ -161,6 +161,8 @@ class _Reading:
             self._document = tomllib.loads(text, parse_float=Decimal)
         except tomllib.TOMLDecodeError as error:
             raise self._fatal(*_syntax(error)) from error
+        except RecursionError as error:
+            raise self._fatal(None, "its values are nested too deeply.", "") from error
         self._lines = KeyLines(text)
         self._briefs: list[Brief] = []
         self._origins: list[_Origin] = []
