@@ -5,11 +5,10 @@ translate their own words into classes (`GRPC`, `HTTP`, and each provider's tabl
 nothing outside this module decides whether anything is tried again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import uniform
 from types import MappingProxyType
-from typing import Any
 
 import stamina
 
@@ -116,7 +115,7 @@ def wait_before_retry(
     return uniform(ceiling / 2, ceiling)
 
 
-def patience(on: Callable[[Exception], bool | float]) -> Any:
+def patience(on: Callable[[Exception], bool | float]) -> Iterable[stamina.Attempt]:
     """Retries of one call to a provider, by the transient row: `for attempt in …: with attempt: …`.
 
     `on` says of an exception whether it may pass with time, or after how many seconds.

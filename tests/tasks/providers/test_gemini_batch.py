@@ -97,6 +97,19 @@ def drafts(count: int) -> list[Request]:
     return [draft(f"tulips {number}") for number in range(count)]
 
 
+@pytest.mark.parametrize(
+    ("base_url", "realm"),
+    [
+        (None, "live"),
+        ("https://gateway.example", "live"),
+        ("http://127.0.0.1:8080", "sandbox"),
+        ("http://localhost:8080/", "sandbox"),
+    ],
+)
+def test_only_a_service_of_this_machine_is_a_sandbox(base_url: str | None, realm: str) -> None:
+    assert GeminiBatchLane("key", base_url).realm == realm
+
+
 def test_it_is_a_lane() -> None:
     lane: Lane = GeminiBatchLane("key")
     assert lane.name == "gemini-batch"
@@ -458,10 +471,14 @@ class TestKey:
                     self.send_header("Content-Length", "0")
                     self.end_headers()
 
+                do_POST = do_GET  # noqa: N815
+
             with serving(Here) as here:
-                status = GeminiBatchLane(KEY, here).poll("batches/x")
-        assert status.state is JobState.RUNNING
-        assert seen == [KEY, None]
+                lane = GeminiBatchLane(KEY, here)
+                assert lane.poll("batches/x").state is JobState.RUNNING
+                with pytest.raises(Unsure):
+                    lane.create("files/x", LITE, "token")
+        assert seen == [KEY, None, KEY]
 
 
 @pytest.mark.parametrize(

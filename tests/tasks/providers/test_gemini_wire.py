@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagewave.storage.catalog.prices import Usage
@@ -354,6 +354,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(ROW, st.booleans(), st.booleans())
 def test_the_shortcut_and_the_whole_line_say_the_same(
     row: dict[str, Any], pretty: bool, wants_image: bool
@@ -365,6 +366,7 @@ def test_the_shortcut_and_the_whole_line_say_the_same(
     assert read(data, wants_image=wants_image) == whole
 
 
+@settings(deadline=None)
 @given(st.lists(PART, min_size=1), st.lists(st.tuples(st.integers(0), st.integers(0, 255))))
 def test_no_damage_raises(parts: list[Any], damage: list[tuple[int, int]]) -> None:
     data = bytearray(line(response(*parts)))

@@ -4,7 +4,7 @@ import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagewave.tasks.providers.jsonl import KEPT_OF_CUT, Line, split_lines
@@ -17,6 +17,7 @@ def cut_up(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges)]
 
 
+@settings(deadline=None)
 @given(
     LINES,
     st.sampled_from([b"\n", b"\r\n"]),
@@ -31,6 +32,7 @@ def test_how_a_stream_is_chunked_changes_no_line(
     assert list(split_lines(cut_up(data, cuts))) == wanted
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.integers(0, 10_000)), st.integers(0, 20))
 def test_how_a_stream_is_chunked_changes_no_cut(data: bytes, cuts: list[int], limit: int) -> None:
     whole = list(split_lines([data], limit=limit))

@@ -95,14 +95,15 @@ class GeminiBatchLane:
 
     name = "gemini-batch"
     max_requests = 5_000
-    """Google sets no limit. So many results, at up to 1.5 MB a picture, fill less than half of
-    the 20 GB that a project may store."""
+    """Google sets no limit. So many results, at 1.5 MB a picture, fill half of the 20 GB that a
+    project may store."""
     max_bytes = 2_000_000_000
 
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
         self._key = api_key
         self._root = f"{(base_url or BASE_URL).rstrip('/')}/{API_VERSION}"
-        # The client would pick its HTTP library by what is installed; what it raises depends on it.
+        # By itself the client picks its HTTP library, and what it raises, by what is installed, and
+        # follows redirects with the key in hand.
         self._client = genai.Client(
             vertexai=False,
             api_key=api_key,
@@ -110,7 +111,7 @@ class GeminiBatchLane:
                 base_url=base_url or BASE_URL,
                 api_version=API_VERSION,
                 timeout=TIMEOUT_MS,
-                httpx_client=httpx2.Client(follow_redirects=True),
+                httpx_client=httpx2.Client(),
             ),
         )
         self._session = _Session(api_key)
