@@ -5,7 +5,6 @@ The views are in views.sql; what each says is in its comment, which `imagewave s
 
 import re
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT, SQL_TYPES
 
 # A query with such a word, or one that starts so, asks which views there are.
 _ASKS_FOR_NAMES = re.compile(r"show|describe|pragma|information_schema|(duckdb|sqlite|pg)_\w+")
+
+_REMARKS = re.compile(r"^(--|COMMENT ON ).*$", re.MULTILINE)
 
 
 def connect(store: Store | None, sql: str | None = None) -> duckdb.DuckDBPyConnection:
@@ -77,7 +78,7 @@ def views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
 
 def _definitions() -> dict[str, str]:
     """The statements that make each view, those that others are made of first."""
-    text = resources.files(__package__).joinpath("views.sql").read_text("utf-8")
+    text = Path(__file__).with_name("views.sql").read_text("utf-8")
     statements = re.split(r"^(?=CREATE VIEW )", text, flags=re.MULTILINE)[1:]
     # The raw views' statements are made when it is known which files they read.
     return (
@@ -97,7 +98,7 @@ def _needed(sql: str, definitions: dict[str, str]) -> set[str]:
     for name in reversed(definitions):
         if name in words:
             needed.add(name)
-            words |= _words(definitions[name])
+            words |= _words(_REMARKS.sub("", definitions[name]))
     return needed
 
 

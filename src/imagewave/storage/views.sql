@@ -51,7 +51,8 @@ WITH ordered AS (
 )
 SELECT job_id, wave, revision, kind, round, attempt, lane, model, requests, event, state,
        provider_job, token, estimate_usd,
-       CASE WHEN event IN ('claimed', 'accepted') THEN estimate_usd ELSE 0 END AS held_usd,
+       CASE WHEN event IN ('claimed', 'accepted') THEN estimate_usd
+            ELSE 0 END::DECIMAL(18, 9) AS held_usd,
        coalesce(captured_usd, 0)::DECIMAL(18, 9) AS captured_usd,
        message, claimed_at, accepted_at, settled_at
 FROM folded;
