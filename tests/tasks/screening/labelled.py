@@ -7,6 +7,7 @@ nothing is downloaded. Pictures are RGB, (rows, columns, 3), 8 bit, longest edge
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _SHIPPED = (
 _DRAWN = ((1024, 1024), (1024, 576), (576, 1024), (1024, 768))
 
 
+@cache
 def photographs() -> dict[str, Picture]:
     """The photographs as they are, enlarged or reduced to a longest edge of 1,024."""
     found: dict[str, Picture] = {}
@@ -59,18 +61,19 @@ def drawn(count: int) -> dict[str, Picture]:
     return {f"drawn{n}": draw(recipe)[:, :, ::-1].copy() for n, recipe in enumerate(recipes)}
 
 
+@cache
 def product_shots() -> dict[str, Picture]:
     """Something small on a plain backdrop, off centre: clean, though most of it is one tone."""
     shots = {}
     sources = photographs()
     for name, tone in (("coffee", 255), ("chelsea", 245), ("rocket", 20), ("coins", 128)):
-        inset = cv2.resize(sources[name], None, fx=0.45, fy=0.45, interpolation=cv2.INTER_AREA)
+        inset = resized(sources[name], 0.45)
         rows, columns = inset.shape[:2]
         page = np.full((EDGE, EDGE, 3), tone, np.float32)
-        mask = np.zeros((EDGE, EDGE, 1), np.float32)
+        ellipse = np.zeros((EDGE, EDGE), np.float32)
         centre = (300 + columns // 2, 420 + rows // 2)
-        cv2.ellipse(mask, centre, (columns // 2, rows // 2), 0, 0, 360, 1.0, -1)
-        mask = cv2.GaussianBlur(mask, (0, 0), 2)[:, :, None]
+        cv2.ellipse(ellipse, centre, (columns // 2, rows // 2), 0, 0, 360, 1.0, -1)
+        mask = np.asarray(cv2.GaussianBlur(ellipse, (0, 0), 2), np.float32)[:, :, None]
         page[420 : 420 + rows, 300 : 300 + columns] = inset
         shots[f"product-{name}"] = _bytes(page * mask + tone * (1 - mask))
     return shots
@@ -90,13 +93,13 @@ class Labelled:
 
 
 def sepia(picture: Picture) -> Picture:
-    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[:, :, None]
-    return _bytes(gray * np.float32([1.0, 0.75, 0.45]))
+    gray = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)[:, :, None]
+    return _bytes(gray * np.array([1.0, 0.75, 0.45], np.float32))
 
 
 CLEAN: dict[str, Harm] = {
     "as is": lambda picture: picture,
-    "half size": lambda picture: cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=3),
+    "half size": lambda picture: resized(picture, 0.5),
     "flipped": lambda picture: picture[:, ::-1].copy(),
     "crop 5 %": lambda picture: crop(picture, 0.05),
     "brighter 15 %": lambda picture: gain(picture, 1.15),
@@ -182,6 +185,11 @@ def jpeg(picture: Picture, quality: int = 90) -> bytes:
     return stream.getvalue()
 
 
+def resized(picture: Picture, factor: float) -> Picture:
+    size = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def gain(picture: Picture, factor: float) -> Picture:
     return _bytes(picture * np.float32(factor))
 
@@ -191,17 +199,17 @@ def fade(picture: Picture, share: float, tone: int) -> Picture:
 
 
 def tint(picture: Picture, factors: tuple[float, float, float]) -> Picture:
-    return _bytes(picture * np.float32(factors))
+    return _bytes(np.asarray(picture * np.array(factors), np.float32))
 
 
 def blur(picture: Picture, sigma: float) -> Picture:
     """Gaussian; sigma in pixels of a picture 1,024 wide."""
-    return _bytes(cv2.GaussianBlur(picture, (0, 0), sigma))
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.uint8)
 
 
 def motion(picture: Picture, length: int) -> Picture:
     kernel = np.eye(length, dtype=np.float32) / length
-    return _bytes(cv2.filter2D(picture, -1, kernel))
+    return np.asarray(cv2.filter2D(picture, -1, kernel), np.uint8)
 
 
 def noise(picture: Picture, deviation: float) -> Picture:
@@ -236,15 +244,15 @@ def frame(picture: Picture, share: float, tone: int) -> Picture:
 
 def reencoded(picture: Picture, quality: int) -> Picture:
     with Image.open(io.BytesIO(jpeg(picture, quality))) as image:
-        return np.asarray(image)
+        return np.asarray(image, np.uint8)
 
 
 def _sized(picture: Picture) -> Picture:
     factor = EDGE / max(picture.shape[:2])
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LANCZOS4
     size = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))
-    return _bytes(cv2.resize(picture, size, interpolation=how))
+    return np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
 
 
-def _bytes(picture: NDArray[np.floating] | Picture) -> Picture:
-    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+def _bytes(picture: NDArray[np.float32] | NDArray[np.float64]) -> Picture:
+    return np.asarray(np.clip(np.round(picture), 0, 255), np.uint8)
