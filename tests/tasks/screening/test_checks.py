@@ -1,6 +1,7 @@
 """Each check holds one value against one threshold, and says what it saw."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -73,10 +74,14 @@ def test_a_value_on_the_threshold_passes_and_one_beyond_fails(
     name: str, field: str, threshold: str, worse: int
 ) -> None:
     limit = 0.25
-    limits = replace(Thresholds(), **{threshold: limit})
+    set_limit: dict[str, Any] = {threshold: limit}
+    limits = replace(Thresholds(), **set_limit)
 
-    at = verdicts(replace(GOOD, **{field: limit}), limits)[name]
-    beyond = verdicts(replace(GOOD, **{field: limit + worse * 0.001}), limits)[name]
+    def verdict(value: float) -> Verdict:
+        set_value: dict[str, Any] = {field: value}
+        return verdicts(replace(GOOD, **set_value), limits)[name]
+
+    at, beyond = verdict(limit), verdict(limit + worse * 0.001)
 
     assert (at.value, at.threshold, at.passed) == (limit, limit, True)
     assert (beyond.value, beyond.passed) == (limit + worse * 0.001, False)
@@ -99,7 +104,8 @@ def test_size_asks_for_pixels_whatever_their_shape() -> None:
     assert size(2688, 1536).passed
     assert size(1300, 750).passed
     half = size(672, 384)
-    assert (half.passed, half.value) == (False, pytest.approx(0.5))
+    assert not half.passed
+    assert half.value == pytest.approx(0.5)
     assert half.detail == "672x384, expected 1344x768"
 
 
