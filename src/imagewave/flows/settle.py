@@ -91,6 +91,7 @@ class _Jobs:
         self.waiting: dict[str, str] = {}
         self.collecting: dict[str, PrefectFuture[dict[str, int]]] = {}
         self.settled: set[str] = set()
+        self.sizes = {job_id: JobFolder(run.store, job_id).plan().requests for job_id in jobs}
         self.refusals = 0
         self.submit_again_at = 0.0
         self.unaffordable: BudgetExceeded | None = None
@@ -180,24 +181,24 @@ class _Jobs:
         """Takes back what has been collected; True if anything was."""
         moved = False
         for job_id, future in list(self.collecting.items()):
-            if not future.state.is_final():
+            try:
+                future.result(timeout=0)
+            except TimeoutError:  # not done; asking for its state would ask the server
                 continue
             del self.collecting[job_id]
-            future.result()
             self.settled.add(job_id)
             self.settled &= set(self.jobs)
             moved = True
         return moved
 
     def _tell(self) -> None:
-        plans = {job_id: JobFolder(self.run.store, job_id).plan() for job_id in self.jobs}
         tell(
             Progress(
                 stage=self.stage,
                 jobs=len(self.jobs),
                 jobs_done=len(self.settled),
-                requests=sum(plan.requests for plan in plans.values()),
-                requests_done=sum(plans[job_id].requests for job_id in self.settled),
+                requests=sum(self.sizes.values()),
+                requests_done=sum(self.sizes[job_id] for job_id in self.settled),
                 note=self.note,
             )
         )
