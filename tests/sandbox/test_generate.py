@@ -209,6 +209,7 @@ def test_an_answer_stops_at_its_token_limit(bench: Bench) -> None:
     assert len(str(response.text)) == 20
 
 
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
 def test_async_clients_are_served_too(bench: Bench) -> None:
     import asyncio
 

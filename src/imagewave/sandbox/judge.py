@@ -23,10 +23,11 @@ def judge(images: tuple[bytes, ...]) -> Opinion:
     picture = decode(images[-1])
     if picture is None:
         return Opinion(score=0.0, reason="The image cannot be read.")
+    # Where several marks are equally bad, the first names the cause of the others.
     marks = {
-        "The image is almost empty: one flat colour.": _ramp(_contrast(picture), 4, 22),
         "The image is too dark to make anything out.": _ramp(_brightness(picture), 14, 48),
-        "The image is washed out, close to white.": _ramp(255 - _brightness(picture), 14, 48),
+        "The image is washed out, close to white.": _ramp(255 - _brightness(picture), 26, 60),
+        "The image is almost empty: one flat colour.": _ramp(_contrast(picture), 4, 22),
         "The image is blurred; no detail is sharp.": _ramp(_sharpness(picture), 6, 40),
         "The subject is boxed in by a uniform border.": 1 - _ramp(_border(picture), 0.02, 0.08),
     }

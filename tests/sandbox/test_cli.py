@@ -1,0 +1,67 @@
+"""`imagewave sandbox serve` as people run it."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imagewave.cli.sandbox import app
+from imagewave.errors import ImagewaveError
+
+from .conftest import client_for
+
+
+def test_the_help_teaches_by_example() -> None:
+    text = CliRunner().invoke(app, ["serve", "--help"]).output
+    assert "imagewave sandbox serve --port 8765 --state ./sandbox --defects harsh" in text
+    assert "GOOGLE_GEMINI_BASE_URL" in text
+
+
+def test_serve_prints_its_url_when_ready_and_ends_with_its_input(tmp_path: Path) -> None:
+    config = tmp_path / "defects.toml"
+    config.write_text("pending_s = 0.5\n[defects]\nblank = 0.25\n")
+    ready = tmp_path / "ready.json"
+    options = ["--port", "0", "--state", str(tmp_path / "state"), "--defects", str(config)]
+    options += ["--ready-file", str(ready), "--exit-with-parent", "--tiny", "4"]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from imagewave.cli.sandbox import app; app()", "serve", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        line = process.stdout.readline()
+        url = line.removeprefix("sandbox ready at ").strip()
+        client = client_for(url)
+        assert client.models.get(model="gemini-3.8-flash").name == "models/gemini-3.8-flash"
+        process.stdin.close()
+        assert process.wait(20) == 0
+    assert json.loads(ready.read_text())["url"] == url
+
+
+def test_serve_stops_on_sigterm(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from imagewave.cli.sandbox import app; app()"]
+    with subprocess.Popen(
+        [*command, "serve", "--port", "0", "--state", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("defects", "words"),
+    [("mlid", "known ones are none, mild, harsh"), ("nowhere.toml", "No such file")],
+)
+def test_wrong_defects_are_one_clear_error(tmp_path: Path, defects: str, words: str) -> None:
+    result = CliRunner().invoke(app, ["serve", "--state", str(tmp_path), "--defects", defects])
+    assert isinstance(result.exception, ImagewaveError)
+    assert words in str(result.exception)
