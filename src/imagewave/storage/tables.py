@@ -61,6 +61,11 @@ COLUMNS: dict[str, dict[str, str]] = {
             "wave text, revision text, brief text, asset text, image text, request_id text, "
             "draft_image text, format text, width int, height int, bytes long"
         ),
+        "steps": (
+            "wave text, revision text, brief text, round int, drafts int, reason text, want int, "
+            "accepted int, tried int, cap int, rate double, rate_low double, rate_high double, "
+            "chance double, prior text, detail text"
+        ),
         "findings": "wave text, job_id text, kind text, key text, detail text",
     }.items()
 }
@@ -79,6 +84,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "judgements": ("wave", "revision", "request_id", "judge_request_id"),
     "decisions": ("wave", "revision", "brief", "request_id", "tier", "round"),
     "assets": ("wave", "revision", "asset"),
+    "steps": ("wave", "revision", "brief", "round"),
     "findings": ("job_id", "kind", "key", "detail"),
 }
 

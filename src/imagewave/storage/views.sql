@@ -276,3 +276,62 @@ QUALIFY row_number() OVER (
     PARTITION BY drawn.wave, drawn.asset ORDER BY draft.recorded_at DESC, draft.job_id
 ) = 1;
 COMMENT ON VIEW lineage IS 'Where one delivered file comes from: brief, prompt, draft with its job, checks and scores, final with its job, and what each cost.';
+
+CREATE VIEW steps AS
+SELECT * FROM every_steps SEMI JOIN waves USING (wave, revision);
+COMMENT ON VIEW steps IS 'How many drafts each round asked for of each brief, and why: the acceptance rate believed in (90 % within rate_low and rate_high) and the chance of reaching what is wanted within the cap.';
+
+CREATE VIEW stops AS
+SELECT wave, brief, round, reason, want, accepted, tried, cap, rate, rate_low, rate_high, chance,
+       prior, detail, recorded_at
+FROM steps
+WHERE drafts = 0
+QUALIFY row_number() OVER (PARTITION BY wave, brief ORDER BY round) = 1;
+COMMENT ON VIEW stops IS 'Why no more drafts are made for a brief (enough, cap, rounds, low acceptance, refused), with the evidence.';
+
+CREATE VIEW trials AS
+WITH tries AS (
+    SELECT request_id, count(*) AS attempts FROM attempts GROUP BY request_id
+), screened AS (
+    SELECT wave, request_id, bool_and(verdict = 'pass') AS passed
+    FROM screens
+    GROUP BY wave, request_id
+)
+SELECT decisions.wave, decisions.brief, decisions.tier, requests.model,
+       coalesce(briefs.use_case, '') AS use_case,
+       coalesce(nullif(prompts.template, ''), '(' || prompts.source || ')', '(none)') AS template,
+       count(*) AS tried, count(*) FILTER (results.status = 'image') AS generated,
+       count(*) FILTER (screened.passed) AS passed_screens,
+       count(*) FILTER (decisions.decision <> 'rejected') AS passed,
+       count(*) FILTER (decisions.decision = 'accepted') AS accepted,
+       coalesce(sum(tries.attempts), 0)::BIGINT AS attempts
+FROM decisions
+JOIN requests ON requests.wave = decisions.wave AND requests.brief = decisions.brief
+             AND requests.request_id = decisions.request_id AND requests.kind = decisions.tier
+JOIN briefs ON briefs.wave = decisions.wave AND briefs.brief = decisions.brief
+LEFT JOIN prompts ON prompts.wave = decisions.wave AND prompts.brief = decisions.brief
+                 AND prompts.prompt_id = requests.prompt_id
+LEFT JOIN results ON results.request_id = decisions.request_id
+LEFT JOIN tries ON tries.request_id = decisions.request_id
+LEFT JOIN screened ON screened.wave = decisions.wave AND screened.request_id = decisions.request_id
+GROUP BY ALL;
+COMMENT ON VIEW trials IS 'What became of the drafts and finals of each brief, by model and template: tried, generated, past the screens, passed (good enough), accepted (chosen), and the attempts they took.';
+
+CREATE VIEW acceptance AS
+WITH grouped AS (
+    SELECT wave, tier,
+           CASE WHEN grouping(brief) = 0 THEN 'brief' WHEN grouping(template) = 0 THEN 'template'
+                WHEN grouping(model) = 0 THEN 'model' WHEN grouping(use_case) = 0 THEN 'use_case'
+                ELSE 'wave' END AS per,
+           coalesce(brief, template, model, use_case, wave) AS key,
+           sum(tried)::BIGINT AS tried, sum(passed)::BIGINT AS passed,
+           sum(accepted)::BIGINT AS accepted,
+           sum(greatest(attempts - tried, 0))::BIGINT AS regenerated
+    FROM trials
+    GROUP BY GROUPING SETS ((wave, tier), (wave, tier, brief), (wave, tier, template),
+                            (wave, tier, model), (wave, tier, use_case))
+)
+SELECT wave, tier, per, key, tried, passed, accepted, passed / tried AS rate, regenerated,
+       regenerated / tried AS regeneration
+FROM grouped;
+COMMENT ON VIEW acceptance IS 'Measured rates of drafts and finals: per is wave, brief, template, model or use_case and key its name. rate is the share that passed, regeneration the attempts beyond the first per picture.';

@@ -94,9 +94,9 @@ class Draft(_Table):
     """[draft]: the cheap pictures that the best are chosen from.
 
     `max_oversample` caps the drafts of a brief at that multiple of its `want`, `max_rounds` the
-    rounds; `confidence` is the probability with which a round is to bring enough; `probe` is the
-    number of drafts per brief in a first round that has no history to go by. `size` and
-    `thinking` left out: the model's default size, and its least thinking.
+    rounds; `confidence` is the probability with which all rounds together are to bring enough;
+    `probe` is the least number of drafts per brief in a first round without history to go by.
+    `size` and `thinking` left out: the model's default size, and its least thinking.
     """
 
     model: str = "gemini-3.1-flash-lite-image"
@@ -105,7 +105,7 @@ class Draft(_Table):
     max_oversample: float = Field(default=4, ge=1, le=100)
     max_rounds: StrictInt = Field(default=3, ge=1, le=20)
     confidence: float = Field(default=0.9, gt=0, lt=1)
-    probe: StrictInt = Field(default=2, ge=1, le=100)
+    probe: StrictInt = Field(default=1, ge=1, le=100)
 
 
 class Screen(_Table):

@@ -1,17 +1,19 @@
 """Plans a round of drafts: which prompts, how many of each, for which briefs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from imagewave.storage import facts
+from imagewave.storage import facts, rounds
 from imagewave.storage.analytics import query
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import estimate
-from imagewave.storage.requests import Kind, Request, digest
-from imagewave.storage.rounds import Ask, Round, load
+from imagewave.storage.requests import FailureClass, Kind, Request, digest
+from imagewave.storage.rounds import Ask, Round
 from imagewave.storage.store import Store
-from imagewave.storage.wave import Wave
-from imagewave.tasks import oversample
+from imagewave.storage.wave import Draft, Wave
+from imagewave.tasks.oversample import History, Policy, Rate, Reason, Step, next_step
 from imagewave.tasks.select import decisions_part
 
 Prompts = Mapping[str, Sequence[tuple[str, str]]]
@@ -23,34 +25,33 @@ def seed(wave: Wave, prompt_id: str, sample: int) -> int:
     return int(digest([prompt_id, sample, salt])[:8], 16) & 0x7FFFFFFF
 
 
+def policy(draft: Draft) -> Policy:
+    """What the wave file says of the number of drafts."""
+    return Policy(
+        max_oversample=draft.max_oversample,
+        max_rounds=draft.max_rounds,
+        confidence=draft.confidence,
+        probe=draft.probe,
+    )
+
+
 def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane: str) -> list[Ask]:
-    """What the `number`-th round asks for; [] when every brief has enough or is given up."""
+    """What the `number`-th round asks for; [] when every brief has enough or is given up.
+
+    How many and why is a fact before anything is asked for (the `steps` table); a second process
+    asks for what the first one put down there.
+    """
+    before = _look_back(store, wave, number)
     model = find_model(wave.draft.model)
-    tried: Counter[str] = Counter()
-    passed: Counter[str] = Counter()
-    for earlier in range(1, number):
-        round = Round(wave=wave.name, revision=wave.revision, kind=Kind.DRAFT, number=earlier)
-        tried.update(ask.brief for ask in load(store, round) or ())
-    if number > 1:
-        for row in facts.read(store, "decisions", decisions_part(wave, "draft", number - 1)) or ():
-            passed[row["brief"]] += row["decision"] != "rejected"
-    priors = _priors(store, wave)
     asks = []
-    for brief in wave.briefs:
-        step = oversample.next_step(
-            priors[brief.use_case or wave.use_case],
-            want=brief.want,
-            accepted=passed[brief.id],
-            tried=tried[brief.id],
-            cap=int(brief.want * wave.draft.max_oversample),
-            probe=wave.draft.probe,
-            rounds_left=wave.draft.max_rounds - number + 1,
-            confidence=wave.draft.confidence,
-        )
-        texts = prompts[brief.id]
-        for index in range(tried[brief.id], tried[brief.id] + step.drafts):
-            prompt_id, text = texts[index % len(texts)]
-            sample = index // len(texts)
+    for row in _steps(store, wave, number, prompts, before):
+        brief = wave.brief(row["brief"])
+        usable = before.usable(brief.id, prompts)
+        for _ in range(row["drafts"]):
+            # The prompt that was asked least often, the first of them: round and round.
+            prompt_id, text = min(usable, key=lambda prompt: before.samples[brief.id, prompt[0]])
+            sample = before.samples[brief.id, prompt_id]
+            before.samples[brief.id, prompt_id] += 1
             request = Request(
                 kind=Kind.DRAFT,
                 model=model.id,
@@ -69,33 +70,165 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
                 thinking=wave.draft.thinking,
             )
             asks.append(
-                Ask(
-                    brief=brief.id,
-                    prompt_id=prompt_id,
-                    request=request,
-                    estimate_usd=cost,
-                )
+                Ask(brief=brief.id, prompt_id=prompt_id, request=request, estimate_usd=cost)
             )
     return asks
 
 
-def _priors(store: Store, wave: Wave) -> dict[str, oversample.Rate]:
-    """The belief to start from, per use case, from what other waves' drafts of the model did."""
+def history(store: Store, model: str, *, tier: str, without: str = "") -> dict[str, History]:
+    """What the store has measured of a model's drafts or finals, by use case.
+
+    `without` names a wave that does not count.
+    """
     rows = query(
         store,
-        "SELECT briefs.use_case, count(*) AS tried,"
-        " count(*) FILTER (decision <> 'rejected') AS accepted"
-        " FROM decisions JOIN requests USING (wave, brief, request_id)"
-        " JOIN briefs USING (wave, brief)"
-        " WHERE tier = 'draft' AND requests.model = ? AND wave <> ? GROUP BY briefs.use_case",
-        [wave.draft.model, wave.name],
+        "SELECT use_case, passed, tried, count(*) AS briefs FROM ("
+        " SELECT use_case, wave, brief, sum(passed)::INTEGER AS passed,"
+        " sum(tried)::INTEGER AS tried FROM trials"
+        " WHERE tier = ? AND model = ? AND wave <> ? GROUP BY ALL) GROUP BY ALL",
+        [tier, model, without],
     )
-    priors = {}
-    for use_case in {brief.use_case or wave.use_case for brief in wave.briefs}:
-        mine = [row for row in rows if row["use_case"] == use_case]
-        priors[use_case] = oversample.from_history(
-            sum(row["accepted"] for row in mine),
-            sum(row["tried"] for row in mine),
-            f"{wave.draft.model}, {use_case or 'no use case'}",
-        )
-    return priors
+    counts: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
+    for row in rows:
+        counts[row["use_case"]][row["passed"], row["tried"]] = row["briefs"]
+    return {case: History(found, describe(model, case)) for case, found in counts.items()}
+
+
+def describe(model: str, use_case: str) -> str:
+    """What a measured rate is about, in words."""
+    return f"{model}, {use_case or 'no use case'}"
+
+
+@dataclass(slots=True)
+class _Past:
+    """What earlier rounds of the wave asked for and got, by brief.
+
+    `samples` counts what was asked of each (brief, prompt id). `barred` are the prompts that were
+    turned down and never drew a picture; `refusals` the reasons for that, by brief.
+    """
+
+    tried: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+    samples: Counter[tuple[str, str]] = field(default_factory=Counter)
+    barred: set[str] = field(default_factory=set)
+    refusals: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def usable(self, brief: str, prompts: Prompts) -> list[tuple[str, str]]:
+        """The brief's prompts that may be asked again."""
+        return [prompt for prompt in prompts[brief] if prompt[0] not in self.barred]
+
+    def counts(self, brief: str) -> tuple[int, int]:
+        """How many of the brief's drafts passed, and how many were tried."""
+        return self.passed[brief], self.tried[brief]
+
+
+def _look_back(store: Store, wave: Wave, number: int) -> _Past:
+    past = _Past()
+    if number == 1:
+        return past
+    asks = [
+        ask
+        for earlier in range(1, number)
+        for ask in rounds.load(store, _round(wave, earlier)) or ()
+    ]
+    found = rounds.answers(store, {ask.request.id for ask in asks})
+    drawn, refused = set(), set()
+    for ask in asks:
+        past.tried[ask.brief] += 1
+        past.samples[ask.brief, ask.prompt_id] += 1
+        answer = found.get(ask.request.id)
+        if answer is None:
+            continue
+        if answer.status == "image":
+            drawn.add(ask.prompt_id)
+        elif answer.failure in (FailureClass.REFUSED, FailureClass.INVALID):
+            refused.add(ask.prompt_id)
+            past.refusals.setdefault(ask.brief, Counter())[answer.reason] += 1
+    past.barred = refused - drawn
+    for row in facts.read(store, "decisions", decisions_part(wave, "draft", number - 1)) or ():
+        past.passed[row["brief"]] += row["decision"] != "rejected"
+    return past
+
+
+def _round(wave: Wave, number: int) -> Round:
+    return Round(wave=wave.name, revision=wave.revision, kind=Kind.DRAFT, number=number)
+
+
+def _steps(
+    store: Store, wave: Wave, number: int, prompts: Prompts, past: _Past
+) -> Sequence[Mapping[str, Any]]:
+    """The round's rows of the `steps` table, written unless they stand already."""
+    part = _round(wave, number).part
+    if (standing := facts.read(store, "steps", part)) is None:
+        allowed = policy(wave.draft)
+        priors = _priors(store, wave, past)
+        rows = []
+        for brief in wave.briefs:
+            passed, tried = past.counts(brief.id)
+            prior = priors[brief.id]
+            step = next_step(
+                prior, allowed, want=brief.want, accepted=passed, tried=tried, round=number
+            )
+            if step.drafts and not past.usable(brief.id, prompts):
+                step = Step(drafts=0, reason=Reason.REFUSED, rate=step.rate, chance=0.0)
+            low, high = step.rate.interval()
+            rows.append(
+                {
+                    "wave": wave.name,
+                    "revision": wave.revision,
+                    "brief": brief.id,
+                    "round": number,
+                    "drafts": step.drafts,
+                    "reason": step.reason,
+                    "want": brief.want,
+                    "accepted": passed,
+                    "tried": tried,
+                    "cap": allowed.cap(brief.want),
+                    "rate": step.rate.mean,
+                    "rate_low": low,
+                    "rate_high": high,
+                    "chance": step.chance,
+                    "prior": prior.source,
+                    "detail": _detail(step, past.refusals.get(brief.id, Counter())),
+                }
+            )
+        facts.append(store, "steps", part, rows)
+        standing = facts.read(store, "steps", part)
+        assert standing is not None
+    return standing
+
+
+def _detail(step: Step, refusals: Mapping[str, int]) -> str:
+    """What a user should make of a stop; "" where there is nothing to do."""
+    turned_down = ", ".join(f"{reason} ×{count}" for reason, count in sorted(refusals.items()))
+    if step.reason is Reason.REFUSED:
+        return f"every prompt was turned down ({turned_down}): change the brief"
+    if step.reason is Reason.HOPELESS:
+        detail = "change the prompt, or the thresholds that its drafts fail"
+    elif step.reason in (Reason.CAP, Reason.ROUNDS):
+        detail = "change the prompt, or allow more drafts (max_oversample, max_rounds)"
+    else:
+        return ""
+    return f"{detail}; turned down: {turned_down}" if turned_down else detail
+
+
+def _priors(store: Store, wave: Wave, past: _Past) -> dict[str, Rate]:
+    """The belief to start from for each brief: what the model's drafts for its use case did.
+
+    Other waves count, and in later rounds this wave's other briefs too.
+    """
+    cases = {brief.id: brief.use_case or wave.use_case for brief in wave.briefs}
+    counts: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
+    for id, case in cases.items():
+        counts[case][past.counts(id)] += 1
+    before = history(store, wave.draft.model, tier="draft", without=wave.name)
+    known = {
+        case: History(here, describe(wave.draft.model, case)).joined(before.get(case))
+        for case, here in counts.items()
+    }
+    rates: dict[tuple[str, tuple[int, int]], Rate] = {}
+    for id, case in cases.items():
+        key = (case, past.counts(id))
+        if key not in rates:
+            rates[key] = known[case].prior(own=past.counts(id))
+    return {id: rates[case, past.counts(id)] for id, case in cases.items()}

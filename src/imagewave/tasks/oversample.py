@@ -1,27 +1,39 @@
 """How many drafts to ask for: as few as bring enough accepted ones with the chosen confidence.
 
-The acceptance rate of a brief is unknown; what is known of it is a Beta distribution: the rate
-measured before for this model and use case, then the drafts seen so far. The number accepted of n
-more drafts is then beta-binomial, and a round asks for the smallest n that brings what is still
-needed with the chosen probability.
+The acceptance rate of a brief is unknown; what is known of it is a Beta distribution: the rates
+measured before for its model and use case, then its own drafts so far. The number accepted of n
+more drafts is then beta-binomial. docs/oversampling.md has the figures that chose the defaults.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
 
-from scipy.stats import beta, betabinom
+import numpy as np
+from scipy.stats import beta, betabinom, norm
 
-# What one draft of history weighs against one of this brief, in all: briefs differ.
-_PRIOR_WEIGHT = 6.0
-# A brief is given up when its rate lies, with this probability, below what the cap could bear.
-_GIVE_UP = 0.95
+HOPELESS = 0.05
+"""A brief is given up when it would reach its wanted count with less than this probability, though
+every draft that its cap still allows were made."""
+
+# How alike briefs are, as the drafts that knowing the others is worth (the a + b of the Beta that
+# briefs' rates are drawn from): the values considered, and how likely before anything is seen.
+_ALIKE = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+_ALIKE_BEFORE = norm.logpdf(np.log2(_ALIKE), loc=2.0, scale=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """Belief about an acceptance rate: Beta(`a`, `b`). `source` says where it comes from."""
+    """Belief about one brief's acceptance rate: Beta(`a`, `b`). `source` says where it comes from.
+
+    `sure` is how many drafts the belief about the *average* brief is worth; 0 is no history.
+    """
 
     a: float = 1.0
     b: float = 1.0
+    sure: float = 0.0
     source: str = "no history"
 
     @property
@@ -30,79 +42,163 @@ class Rate:
         return self.a / (self.a + self.b)
 
     def after(self, accepted: int, tried: int) -> "Rate":
-        """The belief once `accepted` of `tried` drafts have passed."""
-        return Rate(a=self.a + accepted, b=self.b + tried - accepted, source=self.source)
+        """The belief once `accepted` of `tried` drafts of the brief itself have passed."""
+        return Rate(
+            a=self.a + accepted, b=self.b + tried - accepted, sure=self.sure, source=self.source
+        )
+
+    def interval(self) -> tuple[float, float]:
+        """The rates between which the brief's lies with 90 % probability."""
+        return _interval(self.a, self.b)
 
 
-def from_history(accepted: int, tried: int, what: str) -> Rate:
-    """A prior from what the store has measured, weakened so that a brief can differ from it."""
-    if tried == 0:
-        return Rate()
-    weight = min(1.0, _PRIOR_WEIGHT / tried)
-    return Rate(
-        a=1.0 + accepted * weight,
-        b=1.0 + (tried - accepted) * weight,
-        source=f"{accepted} of {tried} drafts accepted before ({what})",
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a wave allows: see `imagewave.storage.wave.Draft`."""
+
+    max_oversample: float
+    max_rounds: int
+    confidence: float
+    probe: int
+
+    def cap(self, want: int) -> int:
+        """The most drafts of a brief, all rounds together."""
+        return max(want, int(want * self.max_oversample))
+
+
+class Reason(StrEnum):
+    """Why a round asks for as many drafts as it does, or for none."""
+
+    PROBE = "probe"
+    SIZED = "sized"
+    ENOUGH = "enough"
+    CAP = "cap"
+    ROUNDS = "rounds"
+    HOPELESS = "low acceptance"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What to do next for a brief: ask for `drafts` more, or stop (0) because of `reason`."""
+    """What to do next for a brief: ask for `drafts` more, or stop (0), because of `reason`.
+
+    `rate` is the belief that it rests on; `chance` the probability of reaching the wanted count
+    with all the drafts that the cap still allows.
+    """
 
     drafts: int
-    reason: str
+    reason: Reason
+    rate: Rate
+    chance: float
 
 
 def next_step(
-    prior: Rate,
-    *,
-    want: int,
-    accepted: int,
-    tried: int,
-    cap: int,
-    probe: int,
-    rounds_left: int,
-    confidence: float,
+    prior: Rate, policy: Policy, *, want: int, accepted: int, tried: int, round: int
 ) -> Step:
-    """The next round of one brief.
+    """The next round of one brief, the `round`-th (from 1).
 
-    `cap` is the most drafts in all; `probe` the size of a first round without history.
+    A round asks for the smallest n that leaves it no more than its share of the risk: with two
+    rounds to come after it, it need only succeed with 1 - (1 - confidence)^(1/3), for what it
+    misses they can still bring, sized by what it showed.
     """
-    if accepted >= want:
-        return Step(drafts=0, reason="enough accepted")
-    if tried >= cap:
-        return Step(drafts=0, reason=f"cap of {cap} drafts reached with {accepted} of {want}")
-    if rounds_left <= 0:
-        return Step(drafts=0, reason=f"last round done with {accepted} of {want} accepted")
-    room = cap - tried
-    need = want - accepted
     rate = prior.after(accepted, tried)
-    if tried and _hopeless(rate, need, room):
-        return Step(
-            drafts=0,
-            reason=f"low acceptance: {accepted} of {tried} drafts passed; change the prompt",
-        )
-    if not tried and prior.source == Rate().source:
-        return Step(drafts=min(room, max(want, probe)), reason="probe")
-    return Step(
-        drafts=min(room, smallest(rate, need, confidence, room)),
-        reason=f"expected acceptance {rate.mean:.0%}",
-    )
+    need = want - accepted
+    room = policy.cap(want) - tried
+    chance = _chance(rate.a, rate.b, need, room)
+
+    def step(reason: Reason, drafts: int = 0) -> Step:
+        return Step(drafts=drafts, reason=reason, rate=rate, chance=chance)
+
+    if need <= 0:
+        return step(Reason.ENOUGH)
+    if room <= 0:
+        return step(Reason.CAP)
+    rounds_left = policy.max_rounds - round + 1
+    if rounds_left <= 0:
+        return step(Reason.ROUNDS)
+    if tried and chance < HOPELESS:
+        return step(Reason.HOPELESS)
+    if not tried and not prior.sure:
+        return step(Reason.PROBE, min(room, max(want, policy.probe)))
+    share = 1 - (1 - policy.confidence) ** (1 / rounds_left)
+    return step(Reason.SIZED, smallest(rate.a, rate.b, need, share, room))
 
 
-def smallest(rate: Rate, need: int, confidence: float, most: int) -> int:
-    """The smallest n ≤ `most` with P(at least `need` of n accepted) ≥ `confidence`, else `most`."""
-    low, high = need, max(need, most)
+@lru_cache(maxsize=65_536)
+def _interval(a: float, b: float) -> tuple[float, float]:
+    return float(beta.ppf(0.05, a, b)), float(beta.ppf(0.95, a, b))
+
+
+@lru_cache(maxsize=65_536)
+def smallest(a: float, b: float, need: int, confidence: float, most: int) -> int:
+    """The smallest n ≤ `most` with P(at least `need` of n accepted) ≥ `confidence`, else `most`.
+
+    The rate is Beta(`a`, `b`).
+    """
+    low, high = min(need, most), most
     while low < high:
         middle = (low + high) // 2
-        if betabinom.sf(need - 1, middle, rate.a, rate.b) >= confidence:
+        if _chance(a, b, need, middle) >= confidence:
             high = middle
         else:
             low = middle + 1
     return low
 
 
-def _hopeless(rate: Rate, need: int, room: int) -> bool:
-    """Whether the rate is almost surely below what `need` accepted of `room` drafts takes."""
-    return bool(beta.cdf(need / room, rate.a, rate.b) >= _GIVE_UP)
+@lru_cache(maxsize=65_536)
+def _chance(a: float, b: float, need: int, drafts: int) -> float:
+    """P(at least `need` of `drafts` are accepted) when the rate is Beta(`a`, `b`)."""
+    if need <= 0:
+        return 1.0
+    if drafts < need:
+        return 0.0
+    return float(1 - betabinom.pmf(np.arange(need), drafts, a, b).sum())
+
+
+class History:
+    """What other briefs of a model and use case did: (accepted, tried) of each, with how many."""
+
+    def __init__(self, counts: Mapping[tuple[int, int], int], what: str) -> None:
+        self._counts = {pair: number for pair, number in counts.items() if pair[1] and number}
+        self._what = what
+
+    def joined(self, other: "History | None") -> "History":
+        """Both together."""
+        if other is None:
+            return self
+        counts = Counter(self._counts)
+        counts.update(other._counts)
+        return History(counts, self._what)
+
+    def prior(self, own: tuple[int, int] = (0, 0)) -> Rate:
+        """The belief about a brief that is not among them; `own` is left out where it is.
+
+        The mean is theirs; how far a brief may be from it is estimated from how far they are from
+        one another (a beta-binomial fit), so that a use case whose briefs are all alike is trusted
+        more than one whose briefs differ.
+        """
+        counts = dict(self._counts)
+        if own in counts:
+            counts[own] -= 1
+        pairs = [pair for pair, number in counts.items() if number]
+        if not pairs:
+            return Rate()
+        accepted = np.array([pair[0] for pair in pairs])
+        tried = np.array([pair[1] for pair in pairs])
+        number = np.array([counts[pair] for pair in pairs])
+        passed, drafts = int(accepted @ number), int(tried @ number)
+        mean = (1 + passed) / (2 + drafts)
+        fits = [
+            (betabinom.logpmf(accepted, tried, mean * alike, (1 - mean) * alike) @ number)
+            for alike in _ALIKE
+        ]
+        alike = min(float(_ALIKE[np.argmax(fits + _ALIKE_BEFORE)]), 2.0 + drafts)
+        briefs = int(number.sum())
+        return Rate(
+            a=mean * alike,
+            b=(1 - mean) * alike,
+            # Drafts of one brief tell less of the others, the less alike briefs are.
+            sure=float((tried / (1 + (tried - 1) / (1 + alike))) @ number),
+            source=f"{passed} of {drafts} drafts of {briefs} other brief{'s' * (briefs > 1)}"
+            f" passed ({self._what})",
+        )
