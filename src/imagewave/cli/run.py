@@ -14,9 +14,7 @@ import typer
 
 from imagewave.cli.display import ProgressDisplay, print_summary
 from imagewave.storage.analytics import query
-from imagewave.storage.store import Store
-
-DEFAULT_STORE = "imagewave-data"
+from imagewave.storage.store import DEFAULT_STORE, Store
 
 
 def run(

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from imagewave.errors import ImagewaveError
 from imagewave.storage import mirror, parts
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT, SQL_TYPES
@@ -18,6 +19,23 @@ from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT, SQL_TYPES
 _ASKS_FOR_NAMES = re.compile(r"show|describe|pragma|information_schema|(duckdb|sqlite|pg)_\w+")
 
 _REMARKS = re.compile(r"^(--|COMMENT ON ).*$", re.MULTILINE)
+
+
+class UnknownWave(ImagewaveError):
+    """The store knows no wave of that name; the message names those that it knows."""
+
+    def __init__(self, wave: str, store: Store, known: Sequence[str]) -> None:
+        super().__init__(
+            f"{store.url} has no wave {wave!r}.",
+            f"It has: {', '.join(known)}." if known else "It has none yet: run a wave first.",
+        )
+
+
+def require_wave(store: Store, wave: str) -> None:
+    """Raises UnknownWave unless the store has a wave of that name."""
+    known = [row["wave"] for row in query(store, "SELECT wave FROM waves ORDER BY wave")]
+    if wave not in known:
+        raise UnknownWave(wave, store, known)
 
 
 def connect(store: Store | None, sql: str | None = None) -> duckdb.DuckDBPyConnection:

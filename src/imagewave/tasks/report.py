@@ -13,8 +13,7 @@ import duckdb
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from imagewave.errors import ImagewaveError
-from imagewave.storage.analytics import connect
+from imagewave.storage.analytics import UnknownWave, connect
 from imagewave.storage.ledger import Ledger
 from imagewave.storage.store import Store
 from imagewave.tasks.report_cards import contact_sheet
@@ -38,10 +37,6 @@ _VERDICTS = (
 Row = dict[str, Any]
 
 
-class UnknownWave(ImagewaveError):
-    """The store knows no wave of that name."""
-
-
 def write_report(store: Store, wave: str) -> str:
     """Writes `reports/<wave>.html` from the facts as they stand, over any older one.
 
@@ -59,10 +54,7 @@ def _content(connection: duckdb.DuckDBPyConnection, store: Store, wave: str) -> 
     header = _rows(connection, "SELECT * FROM waves WHERE wave = ?", wave)
     if not header:
         known = [row["wave"] for row in _rows(connection, "SELECT wave FROM waves ORDER BY wave")]
-        raise UnknownWave(
-            f"{store.url} has no wave {wave!r}.",
-            f"It has: {', '.join(known)}." if known else "It has none yet: run a wave first.",
-        )
+        raise UnknownWave(wave, store, known)
     briefs = _briefs(connection, wave)
     bill = _bill(connection, wave)
     spent = sum((row["cost_usd"] for row in bill), Decimal(0))
