@@ -1,5 +1,6 @@
 """Facts for tests to query: single rows with few words, and one small wave from brief to file."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from imagewave.storage import facts
@@ -21,7 +22,7 @@ def row(table: str, **values: object) -> Row:
     return {name: None for name in COLUMNS[table] if name != RECORDED_AT} | values
 
 
-def put(store: Store, table: str, part: str, *rows: Row) -> None:
+def put(store: Store, table: str, part: str, *rows: Mapping[str, object]) -> None:
     """Appends the rows, of which only the columns that matter need be given."""
     assert facts.append(store, table, part, [row(table, **values) for values in rows])
 
@@ -50,12 +51,13 @@ def small_wave(store: Store) -> None:
     """
     here: Row = {"wave": WAVE, "revision": REVISION}
     put(store, "waves", "run-1", here | {"file": "spring.toml", "spec": "{}", "realm": "sandbox"})
+    common = here | {"aspect_ratio": "16:9", "use_case": "blog_header"}
     put(
         store,
         "briefs",
         "run-1",
-        here | {"brief": "tulips", "text": "A field of tulips", "want": 2, "aspect_ratio": "16:9"},
-        here | {"brief": "harbour", "text": "A quiet harbour", "want": 1, "aspect_ratio": "1:1"},
+        common | {"brief": "tulips", "text": "A field of tulips", "want": 2},
+        common | {"brief": "harbour", "text": "A quiet harbour", "want": 1},
     )
     template = here | {"brief": "tulips", "source": "template"}
     put(
@@ -250,12 +252,15 @@ def _verdicts(store: Store, here: Row) -> None:
                 "request_id": request_id(name),
                 "image": image_id(name),
                 "check_name": check,
-                "value": 120.0,
-                "threshold": 60.0,
+                "value": value,
+                "threshold": threshold,
                 "verdict": "fail" if (name, check) == ("t4", "blur") else "pass",
             }
-            for name in drawn
-            for check in ("blur", "border")
+            for number, name in enumerate(drawn)
+            for check, value, threshold in (
+                ("blur", 31.5 if name == "t4" else 80.0 + 20 * number, 60.0),
+                ("border", number / 100, 0.08),
+            )
         ),
     )
     scores = {"t1": 0.9, "t2": 0.8, "h1": 0.7, "h2": 0.2, "h3": 0.6}
