@@ -4,7 +4,6 @@ The flow reads like the list in the design. Every stage first looks at what the 
 and does what is missing, so the flow may be killed, repeated or run twice at once.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TypeVar, cast
@@ -87,7 +86,7 @@ def draft(run: Run, prompts: Prompts) -> tuple[list[Decision], Asked]:
 
 
 def final(run: Run, prompts: Prompts, drafts: Sequence[Decision]) -> tuple[list[Decision], Asked]:
-    """Rounds of finals: the accepted drafts', then the next best ones' where a final fails."""
+    """Rounds of finals: the accepted drafts', then others where a final fails."""
     if run.wave.final.carry == "accept":
         return [draft for draft in drafts if draft.decision == "accepted"], {}
     candidates: list[Candidate] = []
@@ -100,8 +99,8 @@ def final(run: Run, prompts: Prompts, drafts: Sequence[Decision]) -> tuple[list[
                 run.wave,
                 prompts,
                 drafts,
-                tried={(c.ask.brief, c.ask.about) for c in candidates},
-                good=Counter(d.brief for d in decisions if d.decision != "rejected"),
+                candidates,
+                decisions,
                 lane=run.lane.name,
             )
             asks = record(run.store, round, planned)
