@@ -19,7 +19,7 @@ LOCAL_WRITERS = 4
 REMOTE_WRITERS = 8
 """Pictures written at once: each waits for its disk or server. More help neither."""
 
-IN_FLIGHT = 48 * 1024 * 1024
+IN_FLIGHT = 24 * 1024 * 1024
 """Bytes of pictures that may wait to be written; one larger picture is taken alone."""
 
 

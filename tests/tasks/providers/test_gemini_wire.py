@@ -13,6 +13,7 @@ from imagewave.storage.catalog.prices import Usage
 from imagewave.storage.requests import FailureClass, Kind, Request, Status
 from imagewave.tasks.providers import gemini_wire
 from imagewave.tasks.providers.gemini_wire import read_line, request_line
+from imagewave.tasks.providers.jsonl import Line
 from imagewave.tasks.providers.protocol import Outcome
 
 LITE, BIG, TEXT = (
@@ -41,7 +42,9 @@ def line(answer: dict[str, Any], key: str | None = "k1") -> bytes:
 
 
 def read(data: bytes, *, wants_image: bool = True) -> Outcome:
-    return read_line(data, False, lambda key: wants_image)
+    # The buffer holds more than the line, as it does after a longer one.
+    buffer = bytearray(data + b'{"key":"of another line"}"data":"')
+    return read_line(Line(buffer, len(data)), lambda key: wants_image)
 
 
 def sent(request: Request) -> dict[str, Any]:
@@ -310,7 +313,8 @@ class TestIllegible:
         assert outcome.reason == "INVALID_JSON"
 
     def test_a_line_that_is_too_long_still_says_whose_it_is(self) -> None:
-        outcome = read_line(line(response(picture()))[:100], True, lambda key: True)
+        beginning = bytearray(line(response(picture()))[:100])
+        outcome = read_line(Line(beginning, 100, cut=True), lambda key: True)
         assert (outcome.key, outcome.reason) == ("k1", "LINE_TOO_LONG")
 
     def test_a_key_behind_the_damage_is_found(self) -> None:
@@ -360,9 +364,7 @@ def test_the_shortcut_and_the_whole_line_say_the_same(
     row: dict[str, Any], pretty: bool, wants_image: bool
 ) -> None:
     data = json.dumps(row, indent=2).encode() if pretty else orjson.dumps(row)
-    whole = gemini_wire._outcome(
-        gemini_wire._parse(data), gemini_wire._NOTHING_ASIDE, lambda key: wants_image
-    )
+    whole = gemini_wire._outcome(data, gemini_wire._NOTHING_ASIDE, lambda key: wants_image)
     assert read(data, wants_image=wants_image) == whole
 
 

@@ -216,7 +216,7 @@ class GeminiBatchLane:
         try:
             chunks = chunks_of(partial(self._open, file), _may_pass)
             for line in split_lines(chunks):
-                yield read_line(line.data, line.cut, kinds)
+                yield read_line(line, kinds)
         except APIError as error:
             fault = read_fault(error)
             # Google answers 403 for a file that is not there, as it does for somebody else's.

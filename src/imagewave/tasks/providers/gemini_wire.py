@@ -20,6 +20,7 @@ from imagewave.storage.catalog.prices import Usage
 from imagewave.storage.images import sniff
 from imagewave.storage.requests import FailureClass, Request, Status
 from imagewave.tasks.failures import GRPC, of_http
+from imagewave.tasks.providers.jsonl import Line
 from imagewave.tasks.providers.protocol import Outcome
 
 REFUSED = (Status.REFUSED, FailureClass.REFUSED)
@@ -93,21 +94,19 @@ def _inline(image: bytes) -> dict[str, Any]:
     return {"inlineData": {"mimeType": found.mime if found else "image/jpeg", "data": data}}
 
 
-def read_line(line: bytes, cut: bool, wants_image: Callable[[str], bool]) -> Outcome:
+def read_line(line: Line, wants_image: Callable[[str], bool]) -> Outcome:
     """What one result line says; a line that says nothing legible is a broken outcome.
 
-    `cut` tells that the line was too long and this is only its beginning. `wants_image(key)` says
-    whether that request asked for an image, else for text.
+    `wants_image(key)` says whether that request asked for an image, else for text.
     """
-    if cut:
+    if line.cut:
         return _illegible(line, "LINE_TOO_LONG", "longer than any line that a provider sends")
-    shortened, values = _set_aside(line)
     try:
-        return _outcome(_parse(shortened), values, wants_image)
+        return _outcome(*_set_aside(line), wants_image)
     except ValueError:
         pass  # the shortcut did not fit; the whole line decides
     try:
-        return _outcome(_parse(line), _NOTHING_ASIDE, wants_image)
+        return _outcome(line.copy(), _NOTHING_ASIDE, wants_image)
     except orjson.JSONDecodeError as error:
         return _illegible(line, "INVALID_JSON", str(error))
 
@@ -115,9 +114,8 @@ def read_line(line: bytes, cut: bool, wants_image: Callable[[str], bool]) -> Out
 class _SetAside:
     """The long values that were taken out of a line, each known by the mark left in its place."""
 
-    def __init__(self, line: bytes, spans: list[tuple[int, int]]) -> None:
-        self._line = memoryview(line)
-        self._spans = spans
+    def __init__(self, values: list[memoryview]) -> None:
+        self._values = values
 
     def decode(self, data: str) -> bytes:
         """The bytes of a base64 value, or of the one that this mark stands for.
@@ -126,46 +124,46 @@ class _SetAside:
             ValueError: not valid base64.
         """
         if data.startswith(_MARK):
-            start, end = self._spans[int(data[len(_MARK) :])]
-            return pybase64.b64decode(self._line[start:end], validate=True)
+            return pybase64.b64decode(self._values[int(data[len(_MARK) :])], validate=True)
         return pybase64.b64decode(data, validate=True)
 
 
-_NOTHING_ASIDE = _SetAside(b"", [])
+_NOTHING_ASIDE = _SetAside([])
 
 # Not base64, and random per process, so that no line can hold it by itself.
 _MARK = f"~{os.urandom(12).hex()}:"
 
 _LONG = 4096
+_BACKSLASH = ord("\\")
 _DATA = re.compile(rb'"data"\s*:\s*"')
+_NEAR = 4096  # bytes from either end in which a broken line's key is looked for
 _KEY = re.compile(rb'"key"\s*:\s*"((?:[^"\\]|\\.){1,256})"')
 
 
-def _set_aside(line: bytes) -> tuple[bytes, _SetAside]:
+def _set_aside(line: Line) -> tuple[bytes, _SetAside]:
     # A JSON string holds no bare quote, so `"data":"` can only be where a string value begins, and
     # the value ends at the next quote that is not escaped.
-    spans: list[tuple[int, int]] = []
+    buffer, size = line.buffer, line.size
+    whole = memoryview(buffer)[:size]
+    values: list[memoryview] = []
     pieces: list[bytes | memoryview] = []
-    whole = memoryview(line)
     done = at = 0
-    while (at := line.find(b'"data"', at)) >= 0:
-        opening = _DATA.match(line, at)
+    while (at := buffer.find(b'"data"', at, size)) >= 0:
+        opening = _DATA.match(buffer, at, size)
         at += len(b'"data"')
         if opening is None:
             continue
         start = opening.end()
-        end = line.find(b'"', start)
-        if end < 0 or line[end - 1 : end] == b"\\":
-            return line, _NOTHING_ASIDE
+        end = buffer.find(b'"', start, size)
+        if end < 0 or buffer[end - 1] == _BACKSLASH:
+            return line.copy(), _NOTHING_ASIDE
         at = end + 1
         if end - start >= _LONG:
-            pieces += whole[done:start], f"{_MARK}{len(spans)}".encode()
-            spans.append((start, end))
+            pieces += whole[done:start], f"{_MARK}{len(values)}".encode()
+            values.append(whole[start:end])
             done = end
-    if not spans:
-        return line, _NOTHING_ASIDE
     pieces.append(whole[done:])
-    return b"".join(pieces), _SetAside(line, spans)
+    return b"".join(pieces), _SetAside(values)
 
 
 def _parse(document: bytes) -> Any:
@@ -176,7 +174,8 @@ def _parse(document: bytes) -> Any:
         return orjson.loads(document.decode("utf-8", "replace"))
 
 
-def _outcome(line: Any, values: _SetAside, wants_image: Callable[[str], bool]) -> Outcome:
+def _outcome(document: bytes, values: _SetAside, wants_image: Callable[[str], bool]) -> Outcome:
+    line = _parse(document)
     if not isinstance(line, dict):
         return Outcome(
             key=None,
@@ -304,9 +303,11 @@ def _failed(key: str | None, reason: str, message: str, usage: Usage | None) -> 
     )
 
 
-def _illegible(line: bytes, reason: str, message: str) -> Outcome:
+def _illegible(line: Line, reason: str, message: str) -> Outcome:
     """A line that is no JSON. Whose it was often stands at its beginning, else at its end."""
-    found = _KEY.search(line[:4096]) or _KEY.search(line[-4096:])
+    found = _KEY.search(line.buffer, 0, min(line.size, _NEAR)) or _KEY.search(
+        line.buffer, max(line.size - _NEAR, 0), line.size
+    )
     key = found[1].decode("utf-8", "replace") if found else None
     return Outcome(
         key=key,
