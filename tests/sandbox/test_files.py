@@ -40,6 +40,13 @@ def test_an_upload_by_path_may_choose_its_name(bench: Bench, tmp_path: Path) -> 
         bench.client.files.upload(file=path, config=config)
 
 
+@pytest.mark.parametrize("name", ["../escape", "UPPER", "x" * 41])
+def test_a_name_that_is_no_id_is_refused(bench: Bench, name: str) -> None:
+    config = types.UploadFileConfig(mime_type="text/plain", name=f"files/{name}")
+    with pytest.raises(errors.ClientError, match="lowercase alphanumeric"):
+        bench.client.files.upload(file=io.BytesIO(b"x"), config=config)
+
+
 def test_an_interrupted_upload_goes_on_where_it_stopped(bench: Bench) -> None:
     def step(url: str, body: bytes, **headers: str) -> tuple[str, bytes]:
         named = {f"X-Goog-Upload-{name}": value for name, value in headers.items()}

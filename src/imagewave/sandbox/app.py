@@ -7,7 +7,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imagewave.sandbox import control, gemini
@@ -81,5 +81,6 @@ async def _google_error(_: Request, error: Exception) -> Response:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    body = {"error": {"code": error.status_code, "message": error.detail, "status": "NOT_FOUND"}}
-    return JSONResponse(body, error.status_code)
+    # Google knows no wrong methods, only paths that are not there.
+    missing = ApiError("NOT_FOUND", str(error.detail))
+    return json_response(missing.body(), missing.http_code)

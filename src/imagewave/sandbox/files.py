@@ -15,6 +15,7 @@ from imagewave.sandbox.disk import write_atomically
 from imagewave.sandbox.wire import ApiError
 
 _ALPHABET = string.ascii_lowercase + string.digits
+_MAX_ID = 40
 _HASH_CHUNK = 1 << 20
 
 
@@ -56,9 +57,15 @@ class FileStore:
         """Opens a resumable upload; `file_id` may be empty.
 
         Raises:
-            ApiError: the id is taken.
+            ApiError: the id is taken, or is none.
         """
         file_id = file_id or new_id()
+        if not _is_id(file_id):
+            raise ApiError(
+                "INVALID_ARGUMENT",
+                "* CreateFileRequest.file.name: may only contain lowercase alphanumeric "
+                f"characters or dashes (-), at most {_MAX_ID} of them.",
+            )
         if self._meta(file_id).exists():
             raise ApiError("INVALID_ARGUMENT", f"File files/{file_id} already exists.")
         upload = Upload(
@@ -169,11 +176,10 @@ class FileStore:
         return self._files / f"{file_id}.bin"
 
     def all(self) -> list[StoredFile]:
-        """Every file that has not expired, newest first."""
+        """Every file that has not expired."""
         now = time.time()
         stored = [StoredFile(**orjson.loads(p.read_bytes())) for p in self._files.glob("*.json")]
-        alive = [file for file in stored if file.expires > now]
-        return sorted(alive, key=lambda file: (-file.created, file.id))
+        return [file for file in stored if file.expires > now]
 
     def delete(self, file_id: str) -> None:
         """Removes the file.
@@ -207,7 +213,7 @@ def new_id() -> str:
 
 
 def _is_id(file_id: str) -> bool:
-    return bool(file_id) and all(c in _ALPHABET or c == "-" for c in file_id)
+    return 0 < len(file_id) <= _MAX_ID and all(c in _ALPHABET or c == "-" for c in file_id)
 
 
 def _sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from imagewave.sandbox import gemini_files
 from imagewave.sandbox.answers import answer
 from imagewave.sandbox.files import new_id
-from imagewave.sandbox.gemini_views import batch_view, cut_page, model_view
+from imagewave.sandbox.gemini_views import batch_view, cut_page, model_view, newest_first
 from imagewave.sandbox.http import Hangup, json_body, json_response
 from imagewave.sandbox.jobs import Job
 from imagewave.sandbox.ledger import Entry
@@ -50,7 +50,7 @@ class _Gemini:
         ]
 
     async def list_models(self, request: Request) -> Response:
-        page, token = cut_page(request, served(), lambda m: m.id, default=50)
+        page, token = cut_page(request, served(), lambda m: (0.0, m.id), default=50)
         return json_response({"models": [model_view(m) for m in page], **token})
 
     async def get_model(self, request: Request) -> Response:
@@ -162,7 +162,7 @@ class _Gemini:
         _raise_fault(self._service, "list_500", "INTERNAL")
         now = time.time()
         listed = [job for job in self._service.jobs.all() if job.listed_from <= now]
-        page, token = cut_page(request, listed, lambda job: job.id, default=50)
+        page, token = cut_page(request, listed, newest_first, default=50)
         operations = [batch_view(self._service, job, inline=False) for job in page]
         # An empty page is an empty object, without the list.
         return json_response({**({"operations": operations} if operations else {}), **token})

@@ -7,10 +7,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imagewave.sandbox.files import Upload
-from imagewave.sandbox.gemini_views import cut_page, file_view
+from imagewave.sandbox.gemini_views import cut_page, file_view, newest_first
 from imagewave.sandbox.http import FileSlice, json_body, json_response
 from imagewave.sandbox.service import Service
-from imagewave.sandbox.wire import ApiError
+from imagewave.sandbox.wire import ApiError, UploadRequest, parse
 
 _MAX_FILE = 2 * 1024**3
 
@@ -67,15 +67,12 @@ class _Files:
         size = int(announced) if announced.isdigit() else None
         if size is not None and size > _MAX_FILE:
             raise ApiError("INVALID_ARGUMENT", f"File size exceeds the limit: {_MAX_FILE} bytes.")
-        file = (await json_body(request)).get("file", {})
+        file = parse(UploadRequest, await json_body(request)).file
         upload = self._service.files.begin(
-            file_id=str(file.get("name") or "").removeprefix("files/"),
-            display_name=str(file.get("displayName") or file.get("display_name") or ""),
-            mime_type=str(
-                file.get("mimeType")
-                or file.get("mime_type")
-                or request.headers.get("x-goog-upload-header-content-type", "")
-            ),
+            file_id=file.name.removeprefix("files/"),
+            display_name=file.display_name,
+            mime_type=file.mime_type
+            or request.headers.get("x-goog-upload-header-content-type", ""),
             size=size,
         )
         session = f"upload_id={upload.id}&upload_protocol=resumable"
@@ -94,7 +91,7 @@ class _Files:
     async def list(self, request: Request) -> Response:
         """One page of the files, newest first."""
         stored = self._service.files.all()
-        page, token = cut_page(request, stored, lambda file: file.id, default=10)
+        page, token = cut_page(request, stored, newest_first, default=10)
         files = [file_view(file, _base_url(request)) for file in page]
         return json_response({**({"files": files} if files else {}), **token})
 

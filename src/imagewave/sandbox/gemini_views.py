@@ -1,8 +1,7 @@
 """How models, files and batches look on Gemini's wire."""
 
 import base64
-import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -29,7 +28,7 @@ def model_view(model: Model) -> dict[str, Any]:
         "displayName": model.name,
         "inputTokenLimit": 65_536 if draws(model) else 1_048_576,
         "outputTokenLimit": 32_768 if draws(model) else 65_536,
-        "supportedGenerationMethods": ["generateContent", "countTokens", "batchGenerateContent"],
+        "supportedGenerationMethods": ["generateContent", "batchGenerateContent"],
     }
 
 
@@ -111,12 +110,22 @@ def timestamp(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
 
 
+Place = tuple[float, str]
+
+
+def newest_first(item: Job | StoredFile) -> Place:
+    """An item's place in a list."""
+    return -item.created, item.id
+
+
 def cut_page(
-    request: Request, items: Sequence[T], name: Callable[[T], str], *, default: int
+    request: Request, items: Iterable[T], place: Callable[[T], Place], *, default: int
 ) -> tuple[list[T], dict[str, str]]:
     """One page by `pageSize` and `pageToken`, and the answer's `nextPageToken`, if any.
 
-    As at Google, a full page always has a next one: it may turn out to be empty.
+    The token is the last item's place, so that a page neither skips nor repeats anything when
+    items come and go meanwhile. As at Google, a full page always has a next one: it may turn out
+    to be empty.
 
     Raises:
         ApiError: the token or the size is none.
@@ -125,19 +134,18 @@ def cut_page(
     if not size_text.isdigit():
         raise ApiError("INVALID_ARGUMENT", f"Invalid value at 'page_size': {size_text}")
     size = min(int(size_text) or default, _MAX_PAGE)
-    start = 0
-    if token := request.query_params.get("pageToken"):
-        last = _read_token(token)
-        start = next((i + 1 for i, item in enumerate(items) if name(item) == last), len(items))
-    page = list(items[start : start + size])
+    token = request.query_params.get("pageToken")
+    last = _read_token(token) if token else None
+    ordered = sorted(items, key=place)
+    page = [item for item in ordered if last is None or place(item) > last][:size]
     if len(page) < size:
         return page, {}
-    token = base64.urlsafe_b64encode(name(page[-1]).encode()).decode("ascii")
-    return page, {"nextPageToken": token}
+    return page, {"nextPageToken": base64.urlsafe_b64encode(orjson.dumps(place(page[-1]))).decode()}
 
 
-def _read_token(token: str) -> str:
+def _read_token(token: str) -> Place:
     try:
-        return base64.urlsafe_b64decode(token).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError) as error:
+        created, name = orjson.loads(base64.urlsafe_b64decode(token))
+        return float(created), str(name)
+    except (ValueError, TypeError) as error:
         raise ApiError("INVALID_ARGUMENT", "The page token is invalid.") from error

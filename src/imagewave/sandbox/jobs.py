@@ -185,8 +185,8 @@ class Jobs:
             task.cancel()
         if job.result and self._files.path(job.result).exists():
             self._files.delete(job.result)
-        for path in (self._path(job_id), self._bill(job_id), self.inline_path(job_id)):
-            path.unlink(missing_ok=True)
+        for path_of in (self._path, self._bill, self._out, self.inline_path):
+            path_of(job_id).unlink(missing_ok=True)
 
     def inline_path(self, job_id: str) -> Path:
         """Where a job's inline requests stand, as the lines of an input file would."""
@@ -238,13 +238,18 @@ class Jobs:
             faults=job.faults,
             read_file=self._read_file,
             answered_before=self._ledger.answers_to,
-            stopped=lambda: self._closing or bool(self._jobs.get(job.id, job).end),
+            stopped=lambda: self._closing or self._is_over(job.id),
         )
         source = self._files.path(job.source) if job.source else self.inline_path(job.id)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
             self._pool, write_results, source, self._out(job.id), setting
         )
+
+    def _is_over(self, job_id: str) -> bool:
+        """Whether the job was cancelled or deleted."""
+        job = self._jobs.get(job_id)
+        return job is None or bool(job.end)
 
     def _settle(self, job_id: str, entries: list[Entry]) -> None:
         job = self._jobs[job_id]

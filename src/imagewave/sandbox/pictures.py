@@ -214,23 +214,24 @@ def _reinterpret(
 
 @cache
 def _grain_tile() -> Picture:
-    """Fine and middling noise around 128, wide enough to be cut at random places."""
+    """Fine and middling noise around 128 that wraps, twice in each direction to cut from."""
     random = np.random.default_rng(20261120)
     fine = random.normal(0, 1, (_TILE, _TILE, 3)).astype(np.float32)
     luma = random.normal(0, 1, (_TILE, _TILE)).astype(np.float32)
     middling = cv2.GaussianBlur(luma, (0, 0), 1.2, borderType=cv2.BORDER_REFLECT) * 3
-    tile = 128 + 4 * fine + (9 * luma + 11 * middling)[:, :, None]
-    return np.clip(tile, 0, 255).astype(np.uint8)
+    tile = np.clip(128 + 4 * fine + (9 * luma + 11 * middling)[:, :, None], 0, 255)
+    return np.tile(as_picture(tile), (2, 2, 1))
 
 
 def _grain(random: np.random.Generator, picture: Picture, strength: float) -> Picture:
     height, width = picture.shape[:2]
     tile = _grain_tile()
-    top, left = (int(v) for v in random.integers(0, _TILE, 2))
-    rolled = np.roll(tile, (-top, -left), (0, 1))
-    across, down = -(-width // _TILE), -(-height // _TILE)
-    if across > 1 or down > 1:
-        rolled = np.tile(rolled, (down, across, 1))
+    down, across = -(-height // len(tile)), -(-width // len(tile))
+    if down > 1 or across > 1:
+        tile = np.tile(tile, (down, across, 1))
+    top = int(random.integers(0, tile.shape[0] - height + 1))
+    left = int(random.integers(0, tile.shape[1] - width + 1))
+    cut = tile[top : top + height, left : left + width]
     amount = 0.45 * strength
-    grained = cv2.addWeighted(picture, 1, rolled[:height, :width], amount, -128 * amount)
+    grained = cv2.addWeighted(picture, 1, cut, amount, -128 * amount)
     return as_picture(grained)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import orjson
 import uvicorn
 
@@ -33,6 +34,8 @@ def serve(
     With `exit_with_parent` it also stops when its standard input is closed or its parent is
     another one, which is what happens when the parent dies, however it dies.
     """
+    # Jobs are drawn side by side; threads within one picture would only get in their way.
+    cv2.setNumThreads(1)
     listener = socket.create_server((host, port), backlog=256)
     host_in_url = f"[{host}]" if ":" in host else host
     url = f"http://{host_in_url}:{listener.getsockname()[1]}"

@@ -160,6 +160,17 @@ class Batch(_Wire):
     priority: int | None = None
 
 
+class UploadedFile(_Wire):
+    name: str = ""
+    display_name: str = ""
+    mime_type: str = ""
+    size_bytes: int | str | None = None
+
+
+class UploadRequest(_Wire):
+    file: UploadedFile = UploadedFile()
+
+
 class CreateBatchRequest(_Wire):
     batch: Batch
 
