@@ -97,9 +97,9 @@ def next_step(
 ) -> Step:
     """The next round of one brief, the `round`-th (from 1).
 
-    A round asks for the smallest n that leaves it no more than its share of the risk: with two
-    rounds to come after it, it need only succeed with 1 - (1 - confidence)^(1/3), for what it
-    misses they can still bring, sized by what it showed.
+    The aim is the chosen confidence, or the best that the cap allows. A round asks for the smallest
+    n that leaves no more than its share of the risk: with two rounds to come after it, it need only
+    succeed with 1 - (1 - aim)^(1/3), for what it misses they can bring, sized by what it showed.
     """
     rate = prior.after(accepted, tried)
     need = want - accepted
@@ -120,7 +120,7 @@ def next_step(
         return step(Reason.HOPELESS)
     if not tried and not prior.sure:
         return step(Reason.PROBE, min(room, max(want, policy.probe)))
-    share = 1 - (1 - policy.confidence) ** (1 / rounds_left)
+    share = 1 - (1 - min(policy.confidence, chance)) ** (1 / rounds_left)
     return step(Reason.SIZED, smallest(rate.a, rate.b, need, share, room))
 
 
