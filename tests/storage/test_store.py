@@ -223,6 +223,18 @@ def _write_too_much(store: Store) -> None:
         store.put_if_absent("large", b"x" * 100_000)
 
 
+def test_a_disk_without_hard_links_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(StoreError, match=r"no hard links.*in a bucket"):
+        Store.open(str(tmp_path / "store"))
+    assert os.listdir(tmp_path / "store") == []
+
+
 def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StoreError, match=r"cannot be made a store.*--store|Not a directory"):

@@ -17,6 +17,9 @@ Buffer = bytes | bytearray | memoryview
 
 _UNFINISHED = ".tmp-"
 
+# What file systems without hard links answer: FAT, some network and container ones.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
 _FIXES = {
     errno.ENOSPC: "Free some space there, or name another store with --store.",
     errno.EDQUOT: "Free some of your quota there, or name another store with --store.",
@@ -111,6 +114,14 @@ class LocalFiles:
                 os.link(temporary, target)
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                raise StoreError(
+                    f"{target}: this file system has no hard links ({error.strerror}).",
+                    "They are what put-if-absent is made of; keep the store on another disk, or"
+                    " in a bucket.",
+                ) from error
             finally:
                 temporary.unlink(missing_ok=True)
             _sync_folder(target.parent)
