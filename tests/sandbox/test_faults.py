@@ -122,6 +122,20 @@ def test_a_download_drops_at_the_given_share_and_then_works(
     assert bench.client.files.download(file=name) == whole
 
 
+def test_answers_may_be_slower_than_the_client_waits(bench: Bench, tmp_path: Path) -> None:
+    job = bench.wait(bench.create(tmp_path, [request_row("a", "x")]))
+    assert job.dest is not None
+    source = bench.upload(tmp_path, [request_row("slow", "x")])
+    patience = types.HttpOptions(timeout=200)
+    _arm(bench, create_slow={"seconds": 1}, download_stalled={"fraction": 0, "seconds": 1})
+    with pytest.raises(Exception, match="timed out"):
+        config = types.CreateBatchJobConfig(display_name="slow", http_options=patience)
+        bench.client.batches.create(model=LITE, src=source, config=config)
+    assert len(_listed(bench, "slow")) == 1
+    with pytest.raises(Exception, match="timed out"):
+        bench.client.files.download(file=str(job.dest.file_name), config={"http_options": patience})
+
+
 def test_a_gone_result_is_not_found_though_the_job_succeeded(bench: Bench, tmp_path: Path) -> None:
     _arm(bench, result_gone=1)
     job = bench.wait(bench.create(tmp_path, [request_row("a", "x")]))

@@ -117,6 +117,8 @@ class _Gemini:
             raise _fault_error(*next(iter(refusals.items())))
         if service.faults.take("create_dropped"):
             return Hangup()
+        if slow := service.faults.take("create_slow"):
+            await asyncio.sleep(slow["seconds"])
         return json_response(batch_view(service, job))
 
     async def _accept(self, name: str, payload: Any) -> Job:

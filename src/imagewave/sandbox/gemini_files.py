@@ -112,12 +112,14 @@ class _Files:
         stored = self._service.files.get(request.path_params["name"])
         if not stored.generated:
             raise ApiError("INVALID_ARGUMENT", "Only generated files can be downloaded.")
-        fault = self._service.faults.take("download_dropped")
+        dropped = self._service.faults.take("download_dropped")
+        stalled = self._service.faults.take("download_stalled")
         return FileSlice(
             self._service.files.path(stored.id),
             stored.mime_type,
             request.headers.get("range", ""),
-            cut_at=float(fault["fraction"]) if fault else None,
+            cut_at=dropped["fraction"] if dropped else None,
+            stall=(stalled["fraction"], stalled["seconds"]) if stalled else None,
         )
 
 

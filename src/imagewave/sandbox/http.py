@@ -39,13 +39,20 @@ class FileSlice(Response):
     """A file from disk, streamed; honours one byte range, and may be cut off on the way.
 
     `cut_at` is the share of the bytes after which the connection is dropped; None sends all.
+    `stall` is a share of the bytes and the seconds to wait before the next ones.
     """
 
     def __init__(
-        self, path: Path, media_type: str, range_header: str = "", cut_at: float | None = None
+        self,
+        path: Path,
+        media_type: str,
+        range_header: str = "",
+        cut_at: float | None = None,
+        stall: tuple[float, float] | None = None,
     ) -> None:
         self._path = path
         self._cut_at = cut_at
+        self._stall = stall
         size = path.stat().st_size
         self._first, self._last = 0, size - 1
         status, headers = 200, {"accept-ranges": "bytes"}
@@ -74,11 +81,17 @@ class FileSlice(Response):
             while left > stop_at:
                 chunk = await asyncio.to_thread(file.read, min(_CHUNK, left - stop_at))
                 left -= len(chunk)
+                await self._pause(total - left, total)
                 await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
         if self._cut_at is not None:
             await _cut(scope, receive, flush=True)
         elif total == 0:
             await send({"type": "http.response.body", "body": b""})
+
+    async def _pause(self, sent: int, total: int) -> None:
+        if self._stall is not None and sent >= total * self._stall[0]:
+            seconds, self._stall = self._stall[1], None
+            await asyncio.sleep(seconds)
 
 
 async def _cut(scope: Scope, receive: Receive, *, flush: bool = False) -> None:
