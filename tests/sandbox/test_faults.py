@@ -128,12 +128,13 @@ def test_answers_may_be_slower_than_the_client_waits(bench: Bench, tmp_path: Pat
     source = bench.upload(tmp_path, [request_row("slow", "x")])
     patience = types.HttpOptions(timeout=200)
     _arm(bench, create_slow={"seconds": 1}, download_stalled={"fraction": 0, "seconds": 1})
+    config = types.CreateBatchJobConfig(display_name="slow", http_options=patience)
     with pytest.raises(Exception, match="timed out"):
-        config = types.CreateBatchJobConfig(display_name="slow", http_options=patience)
         bench.client.batches.create(model=LITE, src=source, config=config)
     assert len(_listed(bench, "slow")) == 1
+    hurry = types.DownloadFileConfig(http_options=patience)
     with pytest.raises(Exception, match="timed out"):
-        bench.client.files.download(file=str(job.dest.file_name), config={"http_options": patience})
+        bench.client.files.download(file=str(job.dest.file_name), config=hurry)
 
 
 def test_a_gone_result_is_not_found_though_the_job_succeeded(bench: Bench, tmp_path: Path) -> None:
