@@ -1,7 +1,9 @@
 """Brings a round to its end: every job of it submitted, waited for and collected, every attempt."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from prefect import task
@@ -9,18 +11,21 @@ from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 
 from imagewave.errors import ImagewaveError
+from imagewave.flows.labels import job_task_name
 from imagewave.flows.progress import Progress, tell
 from imagewave.flows.run import Run, current_run
 from imagewave.killpoints import reached
 from imagewave.storage.jobs import Accepted, JobFolder
-from imagewave.storage.ledger import BudgetExceeded
+from imagewave.storage import rounds
+from imagewave.storage.ledger import BudgetExceeded, Ledger
 from imagewave.storage.requests import FailureClass
-from imagewave.storage.rounds import Answer, Ask, Round, answers
+from imagewave.storage.rounds import Ask, Outcome, Round
 from imagewave.tasks import collect as collecting
 from imagewave.tasks import submit as submitting
 from imagewave.tasks.failures import policy_for, wait_before_retry
-from imagewave.tasks.providers.protocol import JobStatus, Rejected, Unavailable
-from imagewave.tasks.shard import shard
+from imagewave.tasks.late import age_hours, late
+from imagewave.tasks.providers.protocol import JobState, JobStatus, Rejected, Unavailable
+from imagewave.tasks.shard import given_up, shard
 
 
 class Waiting(ImagewaveError):
@@ -41,7 +46,7 @@ def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 
 @task(
     name="submit",
-    task_run_name="submit {job_id}",
+    task_run_name=job_task_name,
     cache_key_fn=_cache_key,
     persist_result=True,
     result_serializer="json",
@@ -55,7 +60,7 @@ def submit(job_id: str) -> str:
 
 @task(
     name="collect",
-    task_run_name="collect {job_id}",
+    task_run_name=job_task_name,
     cache_key_fn=_cache_key,
     persist_result=True,
     result_serializer="json",
@@ -66,18 +71,52 @@ def collect(job_id: str, status: JobStatus) -> dict[str, int]:
     return collecting.collect(run.store, job_id, run.lane, status, run.pool).counts
 
 
-def settle(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> dict[str, Answer]:
-    """Sees to it that every request of the round has its final result; returns the results.
+def settle(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> Outcome:
+    """Sees to it that every request of the round has its final result; returns what came of it.
 
     Raises:
         BudgetExceeded: not all jobs could be paid for; those that were are collected.
         Waiting: there is nothing to do but to wait, and the run does not wait.
     """
-    previous: list[str] | None = None
-    while jobs := shard(run.store, round, asks, run.lane, previous):
-        _Jobs(run, stage, jobs).finish()
-        previous = jobs
-    return answers(run.store, (ask.request.id for ask in asks))
+    outcome = rounds.outcome(run.store, round)
+    if outcome is None:
+        for attempt in count(1):
+            jobs = shard(run.store, round, asks, run.lane, attempt)
+            if not jobs:
+                break
+            _Jobs(run, stage, jobs).finish()
+        reached("settle.before_outcome")
+        outcome = rounds.close(run.store, round, asks, given_up(run.store, round))
+    return outcome
+
+
+def harvest(run: Run) -> list[str]:
+    """Takes in what jobs brought that nobody waits for; returns those that are still open.
+
+    These are jobs of this wave that were given up as too old, and those of a revision of its file
+    that has been changed since: the provider bills them all the same.
+    """
+    still_open = []
+    for hold in Ledger(run.store).open_holds():
+        folder = JobFolder(run.store, hold.job_id)
+        plan = folder.plan()
+        if plan.wave != run.wave.name or plan.lane != run.lane.name:
+            continue
+        if plan.revision == run.wave.revision and not folder.abandoned():
+            continue
+        try:
+            accepted = submitting.resolve(run.store, hold.job_id, run.lane, doubt=run.doubt)
+            if accepted is None:
+                continue
+            status = run.lane.poll(accepted.provider_job)
+        except Unavailable:
+            still_open.append(hold.job_id)
+            continue
+        if status.state.done:
+            collect(hold.job_id, status)
+        else:
+            still_open.append(hold.job_id)
+    return still_open
 
 
 class _Jobs:
@@ -87,21 +126,23 @@ class _Jobs:
         self.run = run
         self.stage = stage
         self.jobs = jobs
+        self.plans = {job_id: JobFolder(run.store, job_id).plan() for job_id in jobs}
         self.to_submit = list(jobs)
-        self.waiting: dict[str, str] = {}
+        self.waiting: dict[str, Accepted] = {}
         self.collecting: dict[str, PrefectFuture[dict[str, int]]] = {}
-        self.settled: set[str] = set()
-        self.sizes = {job_id: JobFolder(run.store, job_id).plan().requests for job_id in jobs}
+        self.over: set[str] = set()
+        self.alarmed: set[str] = set()
+        self.drops: Counter[str] = Counter()
         self.refusals = 0
         self.submit_again_at = 0.0
         self.unaffordable: BudgetExceeded | None = None
         self.note = ""
 
     def finish(self) -> None:
-        """Works until every job is settled, or nothing more can be done now."""
+        """Works until every job is over, or nothing more can be done now."""
         pause, longest = self.run.wave.wait.poll_seconds
         self._tell()
-        while len(self.settled) < len(self.jobs):
+        while len(self.over) < len(self.jobs):
             moved = self._submit()
             moved |= self._look()
             moved |= self._gather()
@@ -124,70 +165,116 @@ class _Jobs:
             return moved
         for job_id in list(self.to_submit):
             try:
-                provider_job = submit(job_id)
+                submit(job_id)
             except submitting.Overlap as overlap:
                 self._join(overlap.other)
                 continue
             except BudgetExceeded as error:
                 self.unaffordable = error
                 break
-            except Rejected as refusal:
+            except (Rejected, Unavailable) as refusal:
                 self._back_off(refusal)
                 break
             self.refusals = 0
+            self.note = ""
             self.to_submit.remove(job_id)
-            if provider_job:
-                self.waiting[job_id] = provider_job
+            folder = JobFolder(self.run.store, job_id)
+            accepted = folder.accepted()
+            if accepted is None or folder.abandoned():
+                self.over.add(job_id)
             else:
-                self.settled.add(job_id)
+                self.waiting[job_id] = accepted
             moved = True
             self._tell()
         return moved
 
     def _join(self, other: str) -> None:
         """Waits for another wave's job as well: its results answer some of these requests."""
-        accepted = JobFolder(self.run.store, other).accepted()
-        if accepted and other not in self.collecting:
-            self.waiting.setdefault(other, accepted.provider_job)
+        if other in self.waiting or other in self.collecting:
+            return
+        accepted = submitting.resolve(self.run.store, other, self.run.lane, doubt=self.run.doubt)
+        if accepted:
+            self.waiting[other] = accepted
 
-    def _back_off(self, refusal: Rejected) -> None:
+    def _back_off(self, refusal: Rejected | Unavailable) -> None:
         """Waits as told before submitting again; raises what time does not heal."""
-        if refusal.failure is not FailureClass.TRANSIENT:
+        failure, told = FailureClass.TRANSIENT, None
+        if isinstance(refusal, Rejected):
+            failure, told = refusal.failure, refusal.retry_after
+        if failure is not FailureClass.TRANSIENT:
             raise refusal
         self.refusals += 1
         # While jobs are in flight, their end may free the quota; the table limits blind tries.
-        if not self.waiting and self.refusals >= policy_for(refusal.failure).attempts:
+        if not self.waiting and self.refusals >= policy_for(failure).attempts:
             raise refusal
-        wait = wait_before_retry(refusal.failure, "", min(self.refusals, 10), refusal.retry_after)
+        wait = wait_before_retry(failure, "", min(self.refusals, 10), told)
         self.submit_again_at = time.monotonic() + wait
         self.note = f"the provider asks to wait {wait:.0f} s"
 
     def _look(self) -> bool:
-        """Polls what is with the provider; True if anything is done there."""
+        """Polls what is with the provider; True if anything is done there, or given up."""
         moved = False
-        for job_id, provider_job in list(self.waiting.items()):
+        for job_id, accepted in list(self.waiting.items()):
             try:
-                status = self.run.lane.poll(provider_job)
+                status = self.run.lane.poll(accepted.provider_job)
+                if not status.state.done and age_hours(accepted) > self._age_limit:
+                    status = self._alarm(job_id, accepted, status)
             except Unavailable as error:
                 self.note = str(error)
                 break
             if status.state.done:
-                del self.waiting[job_id]
                 self.collecting[job_id] = collect.submit(job_id, status)
-                moved = True
+            elif JobFolder(self.run.store, job_id).abandoned() and job_id in self.jobs:
+                self.over.add(job_id)
+            else:
+                continue
+            del self.waiting[job_id]
+            moved = True
         return moved
+
+    @property
+    def _age_limit(self) -> float:
+        return self.run.wave.wait.age_limit_hours
+
+    def _alarm(self, job_id: str, accepted: Accepted, status: JobStatus) -> JobStatus:
+        """Says that the job is too old; gives it up where there is another model to ask.
+
+        Returns where it stands then: it may have ended just before it was cancelled.
+        """
+        if job_id not in self.alarmed:
+            late(self.run.store, job_id, accepted, self._age_limit)
+            self.alarmed.add(job_id)
+        plan = self.plans.get(job_id)
+        if plan is None or not self.run.wave.fallback_model(plan.kind):
+            self.note = f"{accepted.provider_job} is older than {self._age_limit:g} h"
+            return status
+        self.run.lane.cancel(accepted.provider_job)
+        status = self.run.lane.poll(accepted.provider_job)
+        if status.state not in (JobState.SUCCEEDED, JobState.PARTIAL):
+            reason = f"{status.state} for more than {self._age_limit:g} h"
+            JobFolder(self.run.store, job_id).abandon(reason)
+        return status
 
     def _gather(self) -> bool:
         """Takes back what has been collected; True if anything was."""
         moved = False
         for job_id, future in list(self.collecting.items()):
-            try:
-                future.result(timeout=0)
-            except TimeoutError:  # not done; asking for its state would ask the server
+            if not future.state.is_final():
                 continue
             del self.collecting[job_id]
-            self.settled.add(job_id)
-            self.settled &= set(self.jobs)
+            try:
+                future.result()
+            except Unavailable as error:
+                self.drops[job_id] += 1
+                if self.drops[job_id] >= policy_for(FailureClass.TRANSIENT).attempts:
+                    raise
+                self.note = str(error)
+                accepted = JobFolder(self.run.store, job_id).accepted()
+                assert accepted is not None
+                self.waiting[job_id] = accepted
+                continue
+            if job_id in self.plans:
+                self.over.add(job_id)
             moved = True
         return moved
 
@@ -196,9 +283,9 @@ class _Jobs:
             Progress(
                 stage=self.stage,
                 jobs=len(self.jobs),
-                jobs_done=len(self.settled),
-                requests=sum(self.sizes.values()),
-                requests_done=sum(self.sizes[job_id] for job_id in self.settled),
+                jobs_done=len(self.over),
+                requests=sum(plan.requests for plan in self.plans.values()),
+                requests_done=sum(self.plans[job_id].requests for job_id in self.over),
                 note=self.note,
             )
         )

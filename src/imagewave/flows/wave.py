@@ -5,18 +5,25 @@ and does what is missing, so the flow may be killed, repeated or run twice at on
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import TypeVar, cast
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
+from imagewave.flows.artifacts import showing
+from imagewave.flows.keys import fetch_keys
+from imagewave.flows.labels import flow_run_name, label_run, stage_task_name
 from imagewave.flows.progress import Progress, tell
 from imagewave.flows.run import Run, current_run, open_run
-from imagewave.flows.settle import settle
+from imagewave.flows.settle import Waiting, harvest, settle
 from imagewave.killpoints import reached
+from imagewave.storage.handover import Handover, absolute, hand_over, take_back
+from imagewave.storage.ledger import BudgetExceeded
 from imagewave.storage.requests import Kind
 from imagewave.storage.rounds import Answer, Ask, Round, load, record
 from imagewave.storage.store import Store
@@ -30,6 +37,7 @@ from imagewave.tasks import select as selecting
 from imagewave.tasks.draft import Prompts, draft_asks
 from imagewave.tasks.final import final_asks
 from imagewave.tasks.judge import Judgement
+from imagewave.tasks.late import fallback_asks
 from imagewave.tasks.select import Candidate, Decision
 
 Asked = dict[tuple[str, str], Ask]
@@ -37,25 +45,48 @@ Asked = dict[tuple[str, str], Ask]
 
 @flow(
     name="wave",
-    flow_run_name="{wave_file}",
+    flow_run_name=flow_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
     validate_parameters=False,
 )
-def wave(wave_file: str, store: str, wait: bool = True) -> str:
+def wave(
+    wave_file: str, store: str, wait: bool = True, lane: str | None = None
+) -> str | State[str | BudgetExceeded]:
     """Runs the wave of a file to its end, or as far as it goes without waiting.
 
-    Returns the path of its report in the store.
+    `lane` takes the place of the wave file's. With `wait=False` the wave is left to `watch`, and
+    the run ends in a state named Waiting once only provider jobs are left. Returns the path of the
+    wave's report in the store, "" while it waits.
 
     Raises:
         BudgetExceeded: a budget is used up; raise it and run again.
-        Waiting: with `wait=False`, provider jobs are still under way.
     """
-    with open_run(Store.open(store), load_wave(wave_file), wait=wait) as run:
-        prompts = expand(run)
-        drafts, draft_asked = draft(run, prompts)
-        finals, final_asked = final(run, prompts, drafts)
-        deliver(whole(finals), whole({**draft_asked, **final_asked}))
-        return report()
+    fetch_keys()
+    with open_run(Store.open(store), load_wave(wave_file), wait=wait, lane=lane) as run:
+        label_run(run)
+        if not wait:
+            handover = Handover(wave=run.wave.name, wave_file=absolute(wave_file), lane=lane)
+            hand_over(run.store, handover)
+        with showing(run):
+            try:
+                written = stages(run)
+            except Waiting as waiting:
+                return Completed(name="Waiting", message=str(waiting), data="")
+            except BudgetExceeded as error:
+                return Failed(name="OverBudget", message=str(error), data=error)
+        take_back(run.store, run.wave.name)
+        return written
+
+
+def stages(run: Run) -> str:
+    """All that a wave is, in order; returns the path of its report."""
+    harvest(run)
+    prompts = expand(run)
+    drafts, draft_asked = draft(run, prompts)
+    finals, final_asked = final(run, prompts, drafts)
+    deliver(whole(finals), whole({**draft_asked, **final_asked}))
+    harvest(run)
+    return report()
 
 
 def expand(run: Run) -> Prompts:
@@ -64,7 +95,7 @@ def expand(run: Run) -> Prompts:
     asks = load(run.store, round)
     if asks is None:
         asks = record(run.store, round, expanding.expansion_asks(run.wave, lane=run.lane.name))
-    found = settle(run, round, asks, "expand")
+    found = settle(run, round, asks, "expand").answers
     return write_prompts(whole(asks), whole(found))
 
 
@@ -115,7 +146,7 @@ def final(run: Run, prompts: Prompts, drafts: Sequence[Decision]) -> tuple[list[
 
 def look_at(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> list[Candidate]:
     """Has a round of pictures made, screened and judged."""
-    found = settle(run, round, asks, stage)
+    asks, found = make(run, round, asks, stage)
     checked = screen(stage, whole(round), whole(asks), whole(found))
     judgements = judge(run, round, asks, found, checked.passed, stage)
     return [
@@ -127,6 +158,24 @@ def look_at(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> list[Can
         )
         for ask in asks
     ]
+
+
+def make(
+    run: Run, round: Round, asks: Sequence[Ask], stage: str
+) -> tuple[list[Ask], Mapping[str, Answer]]:
+    """Has the pictures made, by the fallback model where the job for them was given up."""
+    outcome = settle(run, round, asks, stage)
+    other = run.wave.fallback_model(round.kind)
+    stuck = [ask for ask in asks if ask.request.id in outcome.given_up]
+    if not stuck or not other:
+        return list(asks), outcome.answers
+    second = replace(round, fallback=True)
+    moved = load(run.store, second)
+    if moved is None:
+        moved = record(run.store, second, fallback_asks(stuck, other, lane=run.lane.name))
+    found = settle(run, second, moved, f"{stage} by {other}")
+    kept = [ask for ask in asks if ask.request.id not in outcome.given_up]
+    return [*kept, *moved], {**outcome.answers, **found.answers}
 
 
 def judge(
@@ -146,7 +195,7 @@ def judge(
     if judge_requests is None:
         planned = scoring.judge_asks(run.wave, asks, found, passed, lane=run.lane.name)
         judge_requests = record(run.store, judging, planned)
-    scored = settle(run, judging, judge_requests, f"judge {stage}")
+    scored = settle(run, judging, judge_requests, f"judge {stage}").answers
     return write_judgements(stage, whole(judging), whole(judge_requests), whole(scored))
 
 
@@ -162,14 +211,14 @@ def whole(value: T) -> T:
 # there.
 
 
-@task(name="prompts", cache_policy=NO_CACHE)
+@task(name="prompts", task_run_name=stage_task_name, cache_policy=NO_CACHE)
 def write_prompts(asks: Sequence[Ask], found: Mapping[str, Answer]) -> Prompts:
     """Records every brief's prompts."""
     run = current_run()
     return expanding.write_prompts(run.store, run.wave, asks, found)
 
 
-@task(name="screen", task_run_name="screen {stage}", cache_policy=NO_CACHE)
+@task(name="screen", task_run_name=stage_task_name, cache_policy=NO_CACHE)
 def screen(
     stage: str, round: Round, asks: Sequence[Ask], found: Mapping[str, Answer]
 ) -> screening.Screened:
@@ -179,7 +228,7 @@ def screen(
     return screening.screen(run.store, run.wave, round, asks, found)
 
 
-@task(name="judge", task_run_name="judge {stage}", cache_policy=NO_CACHE)
+@task(name="judge", task_run_name=stage_task_name, cache_policy=NO_CACHE)
 def write_judgements(
     stage: str, judging: Round, asks: Sequence[Ask], found: Mapping[str, Answer]
 ) -> dict[tuple[str, str], Judgement]:
@@ -189,7 +238,7 @@ def write_judgements(
     return scoring.write_judgements(run.store, run.wave, judging, asks, found)
 
 
-@task(name="select", task_run_name="select {tier} {number}", cache_policy=NO_CACHE)
+@task(name="select", task_run_name=stage_task_name, cache_policy=NO_CACHE)
 def select(tier: str, number: int, candidates: Sequence[Candidate], judged: bool) -> list[Decision]:
     """Decides which pictures are accepted."""
     run = current_run()
@@ -198,7 +247,7 @@ def select(tier: str, number: int, candidates: Sequence[Candidate], judged: bool
     )
 
 
-@task(name="deliver", cache_policy=NO_CACHE)
+@task(name="deliver", task_run_name=stage_task_name, cache_policy=NO_CACHE)
 def deliver(finals: Sequence[Decision], asked: Asked) -> int:
     """Writes the accepted finals where their users look for them; returns how many."""
     run = current_run()
@@ -206,7 +255,7 @@ def deliver(finals: Sequence[Decision], asked: Asked) -> int:
     return len(delivering.deliver(run.store, run.wave, finals, asked))
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", task_run_name=stage_task_name, cache_policy=NO_CACHE)
 def report() -> str:
     """Writes the wave's report; returns its path in the store."""
     run = current_run()

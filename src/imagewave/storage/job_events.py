@@ -11,6 +11,13 @@ def claimed(folder: JobFolder, intent: Intent) -> None:
     _append(folder, "claimed", f"claimed-{intent.generation}", token=intent.token)
 
 
+def released(folder: JobFolder, intent: Intent, reason: str) -> None:
+    """The claim and its money were given back: the provider does not have the job."""
+    _append(
+        folder, "released", f"released-{intent.generation}", token=intent.token, message=reason
+    )
+
+
 def accepted(folder: JobFolder, accepted: Accepted) -> None:
     """The provider has the job."""
     message = "adopted" if accepted.adopted else ""

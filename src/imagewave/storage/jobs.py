@@ -2,19 +2,22 @@
 
     jobs/<job_id>/plan.json        what the job is for
     jobs/<job_id>/requests.jsonl   what will be sent
-    jobs/<job_id>/intent.json      the claim; intent.2.json and on: claims taken over since
+    jobs/<job_id>/intent.json      the claim; intent.2.json and on: later claims
+    jobs/<job_id>/released.json    that claim was given back; released.2.json and on likewise
     jobs/<job_id>/accepted.json    the provider's name for the job
     jobs/<job_id>/quarantine.json  several provider jobs carry its tokens; a person must look
+    jobs/<job_id>/abandoned.json   given up as too old; what it still brings is kept
     jobs/<job_id>/settled.json     the end: state, counts, captured cost
 
-Only the writer of the newest intent may create the provider's job.
+Only the writer of the newest intent may create the provider's job, and hold its money or give it
+back. Nothing is ever deleted, so the number of a claim is never used twice.
 """
 
 import functools
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +47,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimer:
-    """The process that made a claim, told apart from every other process anywhere."""
+    """The process that made a claim, told apart from every other process anywhere.
+
+    `started` is when it started, by a clock that nobody can set where there is one.
+    """
 
     machine: str
     pid: int
@@ -53,7 +59,7 @@ class Claimer:
     @classmethod
     def this_process(cls) -> "Claimer":
         """The running process."""
-        return cls(machine=_machine(), pid=os.getpid(), started=psutil.Process().create_time())
+        return cls(machine=_machine(), pid=os.getpid(), started=_started(os.getpid()))
 
     def known_dead(self) -> bool:
         """Whether this machine can tell that the claimer no longer runs.
@@ -64,7 +70,7 @@ class Claimer:
         if self.machine != _machine():
             return False
         try:
-            return psutil.Process(self.pid).create_time() != self.started
+            return _started(self.pid) != self.started
         except psutil.NoSuchProcess:
             return True
 
@@ -136,16 +142,24 @@ class JobFolder:
         return [Request.from_json(line) for line in lines]
 
     def intents(self) -> list[Intent]:
-        """All standing claims, oldest first; the last one rules."""
+        """All claims that were ever made, oldest first; the last one rules unless released."""
         intents: list[Intent] = []
-        while (found := self._read(self._intent_path(len(intents) + 1))) is not None:
+        while (found := self._read(self._path("intent", len(intents) + 1))) is not None:
             intents.append(Intent(**found | {"claimer": Claimer(**found["claimer"])}))
         return intents
+
+    def standing(self, intents: Sequence[Intent]) -> list[Intent]:
+        """Those of the claims that were not given back: each may have led to a provider's job."""
+        return [
+            intent
+            for intent in intents
+            if not self.store.exists(self._path("released", intent.generation))
+        ]
 
     def claim(
         self, *, label: str, lane: str, held_usd: str, after: Sequence[Intent]
     ) -> Intent | None:
-        """Claims the job on top of the standing claims `after`; None if somebody was faster.
+        """Claims the job on top of all the claims `after`; None if somebody was faster.
 
         `label` opens the token, so that a person who reads the provider's list knows the job.
         """
@@ -157,17 +171,16 @@ class JobFolder:
             lane=lane,
             held_usd=held_usd,
         )
-        return intent if self._put(self._intent_path(intent.generation), intent) else None
+        return intent if self._put(self._path("intent", intent.generation), intent) else None
 
     def release(self, intent: Intent) -> None:
-        """Takes back one's own claim after a clean no from the provider."""
-        self.store.delete(self._intent_path(intent.generation))
+        """Gives one's own claim back: it has led to no provider's job and never will."""
+        content = orjson.dumps({"token": intent.token, "at": now()})
+        self.store.put_if_absent(self._path("released", intent.generation), content)
 
-    def accept(self, intent: Intent, provider_job: str, *, adopted: bool) -> Accepted:
+    def accept(self, token: str, provider_job: str, *, adopted: bool) -> Accepted:
         """Records the provider's job; returns what stands recorded, which may be another's."""
-        accepted = Accepted(
-            provider_job=provider_job, token=intent.token, adopted=adopted, at=now()
-        )
+        accepted = Accepted(provider_job=provider_job, token=token, adopted=adopted, at=now())
         if self._put(f"{self._root}/accepted.json", accepted):
             return accepted
         standing = self.accepted()
@@ -179,15 +192,24 @@ class JobFolder:
         found = self._read(f"{self._root}/accepted.json")
         return None if found is None else Accepted(**found)
 
-    def quarantine(self, provider_jobs: Sequence[str]) -> None:
-        """Records that several provider jobs carry this job's tokens."""
-        content = orjson.dumps({"provider_jobs": list(provider_jobs), "at": now()})
+    def quarantine(self, provider_jobs: Mapping[str, str]) -> None:
+        """Records that several provider jobs carry this job's tokens: token by provider's name."""
+        content = orjson.dumps({"provider_jobs": dict(provider_jobs), "at": now()})
         self.store.put_if_absent(f"{self._root}/quarantine.json", content)
 
-    def quarantined(self) -> list[str]:
+    def quarantined(self) -> dict[str, str]:
         """The provider jobs among which a person must choose; empty when there is no doubt."""
         found = self._read(f"{self._root}/quarantine.json")
-        return [] if found is None else list(found["provider_jobs"])
+        return {} if found is None else dict(found["provider_jobs"])
+
+    def abandon(self, reason: str) -> None:
+        """Records that nobody waits for the job any longer; what it still brings is kept."""
+        content = orjson.dumps({"reason": reason, "at": now()})
+        self.store.put_if_absent(f"{self._root}/abandoned.json", content)
+
+    def abandoned(self) -> bool:
+        """Whether the job was given up."""
+        return self.store.exists(f"{self._root}/abandoned.json")
 
     def settle(self, settled: Settled) -> None:
         """Closes the job. Everything it gave must be durable before."""
@@ -198,9 +220,9 @@ class JobFolder:
         found = self._read(f"{self._root}/settled.json")
         return None if found is None else Settled(**found)
 
-    def _intent_path(self, generation: int) -> str:
+    def _path(self, name: str, generation: int) -> str:
         suffix = "" if generation == 1 else f".{generation}"
-        return f"{self._root}/intent{suffix}.json"
+        return f"{self._root}/{name}{suffix}.json"
 
     def _put(self, path: str, record: Plan | Intent | Accepted | Settled) -> bool:
         content = orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2)
@@ -225,3 +247,19 @@ def _machine() -> str:
     except OSError:  # not Linux
         boot, namespace = str(int(psutil.boot_time())), ""
     return f"{socket.gethostname()} {boot} {namespace}".strip()
+
+
+def _started(pid: int) -> float:
+    """When the process started. On Linux in clock ticks since boot, else in epoch seconds.
+
+    psutil derives the time from that of the boot, which moves when somebody sets the clock: the
+    claimer would look like another process, and its claim be taken over while it lives.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            raise psutil.NoSuchProcess(pid) from None
+        return psutil.Process(pid).create_time()
+    # The name, in parentheses, may hold spaces; field 22 of the whole is the start.
+    return float(stat.rpartition(b") ")[2].split()[19])

@@ -1,13 +1,16 @@
-"""A round of a wave: the requests of one kind that are asked for together, and the jobs they need.
+"""A round of a wave: the requests of one kind that are asked for together, and what came of them.
 
 What a round asks for is written once, by put-if-absent, before anything is sent: whoever comes
-later, or races, reads what the first one planned. Its jobs follow from that part and from the
-results of earlier attempts alone, so that every process computes the same jobs.
+later, or races, reads what the first one planned. So is, once all of its jobs are over, which
+results it goes by: a better result that another wave or a late job brings afterwards changes
+nothing in what was decided from them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+
+import orjson
 
 from imagewave.storage import analytics, facts
 from imagewave.storage.requests import Kind, Request
@@ -16,17 +19,26 @@ from imagewave.storage.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """The n-th round (from 1) of one kind of request in a revision of a wave."""
+    """The n-th round (from 1) of one kind of request in a revision of a wave.
+
+    Its `fallback` asks another model for what was given up in the round itself.
+    """
 
     wave: str
     revision: str
     kind: Kind
     number: int
+    fallback: bool = False
+
+    @property
+    def label(self) -> str:
+        """What the round is called within its wave, such as `draft-2`."""
+        return f"{self.kind}-{self.number}{'-fallback' if self.fallback else ''}"
 
     @property
     def part(self) -> str:
         """The name of this round's parts in the fact tables."""
-        return f"{self.wave}-{self.revision}-{self.kind}-{self.number}"
+        return f"{self.wave}-{self.revision}-{self.label}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,15 +128,59 @@ def load(store: Store, round: Round) -> list[Ask] | None:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a round: the results it goes by, and the requests whose jobs were given up."""
+
+    answers: Mapping[str, Answer]
+    given_up: frozenset[str]
+
+
+def close(store: Store, round: Round, asks: Sequence[Ask], given_up: Iterable[str]) -> Outcome:
+    """Writes which results the round goes by, unless that stands already; returns what stands.
+
+    `given_up` are the requests of jobs that nobody waits for any longer.
+    """
+    found = answers(store, (ask.request.id for ask in asks))
+    lost = sorted(set(given_up) - {id for id, answer in found.items() if answer.image or answer.text})
+    content = {"answers": {id: answer.job_id for id, answer in found.items()}, "given_up": lost}
+    store.put_if_absent(_outcome_path(round), orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
+    standing = outcome(store, round)
+    assert standing is not None
+    return standing
+
+
+def outcome(store: Store, round: Round) -> Outcome | None:
+    """What came of the round; None while it is not over."""
+    try:
+        content = orjson.loads(store.read(_outcome_path(round)))
+    except FileNotFoundError:
+        return None
+    jobs: dict[str, str] = content["answers"]
+    rows = _answers(store, "attempts", jobs)
+    return Outcome(
+        answers={row.request_id: row for row in rows if row.job_id == jobs[row.request_id]},
+        given_up=frozenset(content["given_up"]),
+    )
+
+
+def _outcome_path(round: Round) -> str:
+    return f"rounds/{round.part}.json"
+
+
 def answers(store: Store, request_ids: Iterable[str]) -> dict[str, Answer]:
     """The effective result of each of these requests that has any, whichever wave paid for it."""
+    return {row.request_id: row for row in _answers(store, "results", request_ids)}
+
+
+def _answers(store: Store, view: str, request_ids: Iterable[str]) -> list[Answer]:
     rows = analytics.query(
         store,
         "SELECT request_id, job_id, status, failure, reason, image, format, text, cost_usd"
-        " FROM results WHERE request_id IN (SELECT unnest(?))",
+        f" FROM {view} WHERE request_id IN (SELECT unnest(?::VARCHAR[]))",
         [list(request_ids)],
     )
-    return {row["request_id"]: Answer(**row) for row in rows}
+    return [Answer(**row) for row in rows]
 
 
 def results_of(store: Store, job_ids: Sequence[str]) -> list[Mapping[str, object]]:

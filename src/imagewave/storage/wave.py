@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
 from imagewave.storage.briefs import Brief
-from imagewave.storage.requests import digest
+from imagewave.storage.requests import Kind, digest
 
 Usd = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=9)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -96,10 +96,12 @@ class Draft(_Table):
     `max_oversample` caps the drafts of a brief at that multiple of its `want`, `max_rounds` the
     rounds; `confidence` is the probability with which all rounds together are to bring enough;
     `probe` is the least number of drafts per brief in a first round without history to go by.
-    `size` and `thinking` left out: the model's default size, and its least thinking.
+    `size` and `thinking` left out: the model's default size, and its least thinking. What a job
+    older than `age_limit_hours` has not brought is asked of `fallback_model`, if there is one.
     """
 
     model: str = "gemini-3.1-flash-lite-image"
+    fallback_model: str = ""
     size: str | None = None
     thinking: str | None = None
     max_oversample: float = Field(default=4, ge=1, le=100)
@@ -150,9 +152,11 @@ class Final(_Table):
 
     `carry` says how the accepted draft's intent reaches the final: `reference` sends the draft as
     a reference image, `seed` its seed (for self-hosted models), `accept` takes the draft itself.
+    `fallback_model`: as for drafts.
     """
 
     model: str = "gemini-nano-banana-2.1"
+    fallback_model: str = ""
     size: str | None = None
     thinking: str | None = None
     carry: Literal["reference", "seed", "accept"] = "reference"
@@ -192,12 +196,28 @@ class Wave(BaseModel):
 
     @cached_property
     def revision(self) -> str:
-        """8 hex digits of what the wave asks for; budget, waiting, lane and cache do not count."""
+        """8 hex digits of what the wave asks for; what it may cost, how it waits, its lane and
+        its cache do not count."""
         content = self.model_dump(
             mode="json",
-            exclude={"budget", "wait", "lane", "cache", "file", "warnings"},
+            exclude={
+                "budget": True,
+                "wait": True,
+                "lane": True,
+                "cache": True,
+                "file": True,
+                "warnings": True,
+                # What to do when a job hangs is decided when it does, for the wave that hangs.
+                "draft": {"fallback_model"},
+                "final": {"fallback_model"},
+            },
         )
         return digest(content)[:8]
+
+    def fallback_model(self, kind: Kind) -> str:
+        """The model that takes over from a job that is too old; "" where there is none."""
+        tables = {Kind.DRAFT: self.draft, Kind.FINAL: self.final}
+        return tables[kind].fallback_model if kind in tables else ""
 
     def brief(self, id: str) -> Brief:
         """The brief with this id; KeyError if there is none."""

@@ -178,6 +178,7 @@ class ModelCheck:
                 "model": model.id,
                 "size": self._size("draft", table.size, model),
                 "thinking": self._thinking("draft", table.thinking, model) or least,
+                "fallback_model": self._fallback("draft", table.fallback_model, model),
             }
         )
 
@@ -188,14 +189,8 @@ class ModelCheck:
         if model is None:
             return table
         self.image_models.append(model)
-        if table.carry == "reference" and model.reference_limit < 1:
-            self.faults.append(
-                Fault(
-                    path=("final", "carry"),
-                    message=f"the model {model.id!r} takes no reference images.",
-                    fix='Use carry = "seed", carry = "accept", or another model.',
-                )
-            )
+        if table.carry == "reference":
+            self._takes_references(model, ("final", "carry"))
         if table.carry == "seed" and model.provider != "self":
             self.warnings.append(
                 f"The seeds of {model.id!r} are hints that do not reproduce a draft: "
@@ -206,8 +201,37 @@ class ModelCheck:
                 "model": model.id,
                 "size": self._size("final", table.size, model),
                 "thinking": self._thinking("final", table.thinking, model),
+                "fallback_model": self._fallback(
+                    "final", table.fallback_model, model, carries=table.carry == "reference"
+                ),
             }
         )
+
+    def _fallback(
+        self, table: str, name: str, first: catalog.Model, carries: bool = False
+    ) -> str:
+        """The id of the model that takes over from the first one; "" where none is named."""
+        path = (table, "fallback_model")
+        model = self._model(path, name, "image") if name else None
+        if model is None:
+            return ""
+        if model.id == first.id:
+            message = f"{model.id!r} is the model that it is to take over from."
+            self.faults.append(Fault(path=path, message=message, fix="Name another model."))
+        if carries:
+            self._takes_references(model, path)
+        self.image_models.append(model)
+        return model.id
+
+    def _takes_references(self, model: catalog.Model, path: KeyPath) -> None:
+        if model.reference_limit < 1:
+            self.faults.append(
+                Fault(
+                    path=path,
+                    message=f"the model {model.id!r} takes no reference images.",
+                    fix='Use carry = "seed", carry = "accept", or another model.',
+                )
+            )
 
     def ratio_fault(self, ratio: str, path: KeyPath, brief: int | None = None) -> None:
         """Notes a fault if one of the wave's image models does not draw this aspect ratio."""

@@ -43,6 +43,8 @@ class _Intake:
     mimes: dict[str, str] = field(default_factory=dict)
     images: dict[str, StoredImage] = field(default_factory=dict)
     findings: list[tuple[str, str, str]] = field(default_factory=list)
+    strays: list[Outcome] = field(default_factory=list)
+    gone: bool = False
 
 
 def collect(store: Store, job_id: str, lane: Lane, status: JobStatus, pool: Pool) -> Settled:
@@ -115,6 +117,7 @@ def _stream(
                     yield stored.sha256, path or partial(store.read, stored.path)
         except ResultsGone as gone:
             if status.state in (JobState.SUCCEEDED, JobState.PARTIAL):
+                taken.gone = True
                 taken.findings.append(("results gone", "", str(gone)))
 
     reached("collect.downloading")
@@ -133,9 +136,11 @@ def _take(
         taken.mimes.setdefault(stored.sha256, outcome.mime)
     if outcome.key is None:
         taken.findings.append(("line without key", "", f"{image} {outcome.message}".strip()))
+        taken.strays.append(outcome)
         return
     if outcome.key not in requests:
         taken.findings.append(("unknown key", outcome.key, image))
+        taken.strays.append(outcome)
         return
     first = taken.outcomes.get(outcome.key)
     if first is not None:
@@ -159,21 +164,19 @@ def _rows(
     """One result for each request of the job."""
     model = find_model(plan.model)
     day = datetime.fromisoformat(accepted.at).date()
+    strays = iter(taken.strays)
     rows = []
     for id in requests:
+        cost = None
         outcome = taken.outcomes.get(id)
         stored = taken.stored.get(id)
         if outcome is None:
-            reason = f"JOB_{status.state}".upper()
-            if status.state in (JobState.SUCCEEDED, JobState.PARTIAL):
-                reason = "MISSING_KEY"
-                taken.findings.append(("missing key", id, "no result line carries it"))
-            outcome = Outcome(
-                key=id,
-                status=Status.MISSING,
-                failure=FailureClass.TRANSIENT,
-                reason=reason,
-            )
+            outcome = _missing(id, status, taken)
+            # What a line without a key of ours did cost was spent on a request that lacks its own.
+            if (stray := next(strays, None)) is not None:
+                cost = _cost(model, stray, plan, day, taken)
+        if cost is None:
+            cost = _cost(model, outcome, plan, day, taken)
         error = metrics[stored.sha256].error if stored else ""
         if error:
             outcome = Outcome(
@@ -204,21 +207,40 @@ def _rows(
                 "image_tokens": usage and usage.image_tokens,
                 "text_tokens": usage and usage.text_tokens,
                 "thought_tokens": usage and usage.thought_tokens,
-                "cost_usd": _cost(model, outcome, plan, day, taken),
+                "cost_usd": cost,
             }
         )
+    for stray in strays:
+        cost = _cost(model, stray, plan, day, taken)
+        taken.findings.append(("cost of nobody", stray.key or "", f"not captured: {cost:f}"))
     return rows
+
+
+def _missing(id: str, status: JobStatus, taken: _Intake) -> Outcome:
+    """The result of a request that nothing came back for.
+
+    Where the provider says that the job succeeded but has no results any more, they were billed:
+    asking again by oneself would pay twice for what was lost there, so a person decides.
+    """
+    reason, failure = f"JOB_{status.state}".upper(), FailureClass.TRANSIENT
+    if taken.gone:
+        reason, failure = "RESULTS_GONE", None
+    elif status.state in (JobState.SUCCEEDED, JobState.PARTIAL):
+        reason = "MISSING_KEY"
+        taken.findings.append(("missing key", id, "no result line carries it"))
+    return Outcome(key=id, status=Status.MISSING, failure=failure, reason=reason)
 
 
 def _cost(model: Model, outcome: Outcome, plan: Plan, day: date, taken: _Intake) -> Decimal:
     """What the request did cost, by the usage that its line reports.
 
-    A line with an answer but no usage was billed all the same: it is charged as estimated, and a
-    finding says so. Lines without an answer and without usage are not billed.
+    An answer without usage was billed all the same, and so were results that the provider has
+    lost: they are charged as estimated, and a finding says so. Lines without an answer and without
+    usage are not billed.
     """
     if outcome.usage is not None:
         return metered(model, outcome.usage, lane=plan.lane, at=day)
-    if outcome.status in (Status.IMAGE, Status.TEXT):
+    if outcome.status in (Status.IMAGE, Status.TEXT) or outcome.reason == "RESULTS_GONE":
         share = Decimal(plan.estimate_usd) / plan.requests
         taken.findings.append(("no usage", outcome.key or "", f"charged as estimated: {share:f}"))
         return share

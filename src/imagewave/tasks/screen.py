@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from imagewave.killpoints import reached
 from imagewave.storage import facts
 from imagewave.storage.analytics import query
 from imagewave.storage.catalog import find_model
@@ -32,7 +33,9 @@ def screen(
     """Records every check of every picture of the round, once."""
     standing = facts.read(store, "screens", round.part)
     if standing is None:
-        facts.append(store, "screens", round.part, _verdicts(store, wave, round, asks, answers))
+        rows = _verdicts(store, wave, round, asks, answers)
+        reached("screen.before_facts")
+        facts.append(store, "screens", round.part, rows)
         standing = facts.read(store, "screens", round.part)
         assert standing is not None
     failed: dict[tuple[str, str], tuple[str, ...]] = {}

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import count
+from typing import Any
 
-from imagewave.storage import facts, rounds
+from imagewave.storage import analytics, facts, rounds
 from imagewave.storage.jobs import JobFolder, Plan
 from imagewave.storage.requests import FailureClass, Request, job_id
 from imagewave.storage.rounds import Ask, Round
@@ -21,26 +23,32 @@ _REDUCED_BYTES, _FULL_BYTES = 200_000, 3_000_000
 
 
 def shard(
-    store: Store,
-    round: Round,
-    asks: Sequence[Ask],
-    lane: Lane,
-    previous: Sequence[str] | None,
+    store: Store, round: Round, asks: Sequence[Ask], lane: Lane, attempt: int
 ) -> list[str]:
-    """The ids of the jobs of one attempt at a round, their folders written.
+    """The ids of the jobs of the `attempt`-th (from 1) attempt at a round, their folders written.
 
-    `previous` are the settled jobs of the attempt before (None: this is the first). The first
-    attempt takes what was unanswered when the round was planned, a later one what may be tried
-    again; no job at all means that the round is over.
+    The first attempt takes what was unanswered when the round was planned, a later one what may be
+    tried again after the one before, all of whose jobs are over. No job: the round is over. What
+    an attempt sends is written once, so that results which arrive meanwhile from other waves
+    change nothing in it.
     """
-    estimates = {ask.request.id: ask.estimate_usd for ask in asks}
-    if previous is None:
-        attempt = 1
-        due = {ask.request.id: ask.request for ask in asks if not ask.reused}
-    else:
-        attempt, due = _remainder(store, previous)
-    jobs = []
-    for requests in _cut(list(due.values()), lane):
+    by_id = {ask.request.id: ask for ask in asks}
+    rows = facts.read(store, "submissions", _part(round, attempt))
+    if rows is None:
+        due = _due(store, round, asks, attempt)
+        planned = [
+            {"job_id": id, "request_id": request.id, "attempt": attempt}
+            for requests in _cut([by_id[id].request for id in due], lane)
+            for id in [job_id(requests, f"{round.label}.{attempt}")]
+            for request in requests
+        ]
+        facts.append(store, "submissions", _part(round, attempt), planned)
+        rows = facts.read(store, "submissions", _part(round, attempt))
+        assert rows is not None
+    jobs: dict[str, list[Ask]] = {}
+    for row in rows:
+        jobs.setdefault(row["job_id"], []).append(by_id[row["request_id"]])
+    for id, sent in jobs.items():
         plan = Plan(
             wave=round.wave,
             revision=round.revision,
@@ -48,36 +56,57 @@ def shard(
             round=round.number,
             attempt=attempt,
             lane=lane.name,
-            model=requests[0].model,
-            requests=len(requests),
-            estimate_usd=str(sum((estimates[r.id] for r in requests), Decimal(0))),
+            model=sent[0].request.model,
+            requests=len(sent),
+            estimate_usd=str(sum((ask.estimate_usd for ask in sent), Decimal(0))),
         )
-        id = job_id(requests, f"{round.kind}-{round.number}.{attempt}")
-        JobFolder(store, id).write_plan(plan, requests)
-        rows = [
-            {"job_id": id, "request_id": request.id, "attempt": attempt} for request in requests
-        ]
-        facts.append(store, "submissions", id, rows)
-        jobs.append(id)
-    return jobs
+        JobFolder(store, id).write_plan(plan, (ask.request for ask in sent))
+    return list(jobs)
 
 
-def _remainder(store: Store, previous: Sequence[str]) -> tuple[int, dict[str, Request]]:
-    """The next attempt's number, and what of the settled jobs may be tried again."""
-    attempt = 1
-    unanswered: dict[str, Request] = {}
-    for id in previous:
-        folder = JobFolder(store, id)
-        attempt = folder.plan().attempt + 1
-        rows = {row["request_id"]: row for row in rounds.results_of(store, [id])}
-        for request in folder.requests():
-            row = rows.get(request.id)
-            # No row at all: the job was superseded before it was sent.
-            if row is None or _may_be_tried_again(row, attempt - 1):
-                unanswered[request.id] = request
-    for id in rounds.answers(store, unanswered) if unanswered else ():
-        del unanswered[id]
-    return attempt, unanswered
+def given_up(store: Store, round: Round) -> list[str]:
+    """The requests of the round's jobs that were given up, of all attempts so far."""
+    return [
+        row["request_id"]
+        for attempt in _attempts(store, round)
+        for row in attempt
+        if JobFolder(store, row["job_id"]).abandoned()
+    ]
+
+
+def _attempts(store: Store, round: Round) -> Iterator[list[dict[str, Any]]]:
+    for attempt in count(1):
+        rows = facts.read(store, "submissions", _part(round, attempt))
+        if not rows:
+            return
+        yield rows
+
+
+def _part(round: Round, attempt: int) -> str:
+    return f"{round.part}.{attempt}"
+
+
+def _due(store: Store, round: Round, asks: Sequence[Ask], attempt: int) -> list[str]:
+    """The ids of the requests that the attempt is to send, in the order of the asks."""
+    if attempt == 1:
+        return list(dict.fromkeys(ask.request.id for ask in asks if not ask.reused))
+    previous = facts.read(store, "submissions", _part(round, attempt - 1)) or []
+    jobs = {row["job_id"] for row in previous}
+    over = {
+        (str(row["job_id"]), str(row["request_id"])): row
+        for row in rounds.results_of(store, sorted(jobs))
+    }
+    gone = {id for id in jobs if JobFolder(store, id).abandoned()}
+    due = []
+    for row in previous:
+        if row["job_id"] in gone:
+            continue
+        result = over.get((row["job_id"], row["request_id"]))
+        # No result at all: the job was superseded before it was sent.
+        if result is None or _may_be_tried_again(result, attempt - 1):
+            due.append(row["request_id"])
+    answered = analytics.answered(store, due)
+    return [id for id in due if id not in answered]
 
 
 def _may_be_tried_again(row: Mapping[str, object], attempts: int) -> bool:

@@ -1,9 +1,9 @@
 """Hands a job to its provider exactly once, whatever is killed, dropped or repeated.
 
-The order is: requests written, money held, input uploaded, job claimed, provider asked, answer
-recorded. Nothing before the asking costs anything, so any of it may be repeated. Once a claim
-stands, the provider may have the job, and only its list can tell: a claim without an answer is
-resolved by adoption, and only a job that is provably absent is asked for again.
+The order is: requests written, job claimed, money held, input uploaded, provider asked, answer
+recorded. Only the owner of the newest claim does any of this, so it happens once at a time. Once a
+claim stands, the provider may have the job, and only its list can tell: a claim without an answer
+is resolved by adoption, and only a job that is provably absent is asked for again.
 
 What remains is said in docs/reliability.md: a claimer that is frozen for longer than its lease
 between its last look at the clock and the first byte of the call.
@@ -19,12 +19,16 @@ from imagewave.killpoints import reached
 from imagewave.storage import analytics, job_events
 from imagewave.storage.images import read_image
 from imagewave.storage.jobs import Accepted, Intent, JobFolder, Settled, now
-from imagewave.storage.ledger import Budget, Ledger
+from imagewave.storage.ledger import Budget, BudgetExceeded, Ledger
 from imagewave.storage.requests import Request
 from imagewave.storage.store import Store
-from imagewave.tasks.providers.protocol import Lane, Rejected, Unsure
+from imagewave.tasks.providers.protocol import JobState, Lane, Rejected, Unsure
 
 SUPERSEDED = "superseded"
+
+# Counts while the machine sleeps as well, where there is such a clock: a claimer that wakes up
+# must know how old its claim is.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Overlap(ImagewaveError):
@@ -42,8 +46,8 @@ class Quarantined(ImagewaveError):
         super().__init__(
             f"The provider has {len(provider_jobs)} jobs for job {job_id}: "
             f"{', '.join(provider_jobs)}.",
-            "Cancel all but one there, write its name into the job's folder as accepted.json "
-            "(docs/reliability.md shows how) and delete quarantine.json.",
+            "Cancel or delete all but one of them there and run the wave again"
+            " (docs/reliability.md).",
         )
 
 
@@ -52,11 +56,13 @@ class Doubt:
     """How long it takes to be sure that a provider does not have a job.
 
     `lease_s`: a claim of which nothing more is known is dead after so many seconds. It must exceed
-    the time that a `create` call can take. `list_lag_s`: a job accepted now is in the provider's
-    list after at most so many seconds.
+    `fresh_s`, the age up to which a claim may be used for `create`, by the time that a call of
+    `create` can take. `list_lag_s`: a job accepted now is in the provider's list after at most so
+    many seconds.
     """
 
     lease_s: float = 180.0
+    fresh_s: float = 20.0
     list_lag_s: float = 30.0
 
 
@@ -77,24 +83,158 @@ def submit(
 
     Raises:
         BudgetExceeded: the estimate does not fit a budget; nothing was sent.
-        Overlap: an open job will answer some of these requests; the hold was given back.
+        Overlap: an open job will answer some of these requests; nothing was sent.
         Rejected: a clean no; claim and hold were given back.
-        Quarantined: more than one provider job carries the token.
-        Unavailable: the provider's list cannot be read for now; the claim stands.
+        Quarantined: more than one provider job carries the job's tokens.
+        Unavailable: the provider cannot be asked for now.
     """
-    folder = JobFolder(store, job_id)
-    if settled := folder.settled():
-        return settled
-    if accepted := folder.accepted():
-        return _told(folder, accepted)
-    if provider_jobs := folder.quarantined():
-        raise Quarantined(job_id, provider_jobs)
+    return _Submission(store, job_id, lane, doubt).submit(budget)
 
-    requests = folder.requests()
-    ledger = Ledger(store)
-    plan = folder.plan()
-    ledger.hold(job_id, plan.wave, Decimal(plan.estimate_usd), budget)
-    if not folder.intents() and _superseded(store, folder, ledger, requests):
+
+def resolve(store: Store, job_id: str, lane: Lane, *, doubt: Doubt) -> Accepted | None:
+    """Finds out what became of a job, without ever creating it.
+
+    None: the provider does not have it. Unless it is settled, its hold was given back then; whoever
+    still wants it holds anew.
+
+    Raises:
+        Quarantined, Unavailable: as for `submit`.
+    """
+    return _Submission(store, job_id, lane, doubt).resolve()
+
+
+class _Submission:
+    """One process's dealings with one job until the provider has it."""
+
+    def __init__(self, store: Store, job_id: str, lane: Lane, doubt: Doubt) -> None:
+        self.store = store
+        self.folder = JobFolder(store, job_id)
+        self.lane = lane
+        self.doubt = doubt
+        self.ledger = Ledger(store)
+        self.plan = self.folder.plan()
+        self.label = f"{self.plan.wave}-{self.plan.kind}-{self.plan.round}.{self.plan.attempt}"
+        self.handle: str | None = None
+        self.unanswered: set[str] = set()  # tokens with which we asked, without a clear answer
+        self.seen: dict[str, float] = {}
+
+    def submit(self, budget: Budget) -> Accepted | Settled:
+        while True:
+            if settled := self.folder.settled():
+                return settled
+            accepted, claims = self._locate()
+            if accepted:
+                return accepted
+            reached("submit.before_claim")
+            intent = self._claim(claims)
+            if intent is None:
+                continue
+            reached("submit.after_claim")
+            if not self._hold(intent, budget):
+                continue
+            reached("submit.after_hold")
+            if accepted := self._create(intent):
+                return accepted
+
+    def resolve(self) -> Accepted | None:
+        while not self.folder.settled():
+            accepted, claims = self._locate()
+            if accepted:
+                return accepted
+            # Without a claim of one's own, its owner may be about to create the job.
+            if intent := self._claim(claims):
+                self._give_back(intent, "not with the provider")
+                return None
+        return None
+
+    def _claim(self, claims: Sequence[Intent]) -> Intent | None:
+        return self.folder.claim(
+            label=self.label,
+            lane=self.lane.name,
+            held_usd=self.plan.estimate_usd,
+            after=claims,
+        )
+
+    def _locate(self) -> tuple[Accepted | None, list[Intent]]:
+        """The provider's job if there is one, and the claims of which that is known.
+
+        Waits for claims whose owners may still be at work.
+        """
+        while True:
+            if accepted := self.folder.accepted():
+                return self._told(accepted), []
+            if quarantined := self.folder.quarantined():
+                return self._told(self._chosen(quarantined)), []
+            claims = self.folder.intents()
+            standing = self.folder.standing(claims)
+            if not standing:
+                return None, claims
+            if not self._is_over(standing[-1]):
+                time.sleep(min(1.0, self.doubt.lease_s / 10))
+                continue
+            return self._adopt(standing), claims
+
+    def _is_over(self, claim: Intent) -> bool:
+        """Whether nothing more can come of the claim than what the provider's list shows."""
+        since = self.seen.setdefault(claim.token, _seconds())
+        expired = _seconds() - since > self.doubt.lease_s
+        return claim.token in self.unanswered or claim.claimer.known_dead() or expired
+
+    def _adopt(self, standing: Sequence[Intent]) -> Accepted | None:
+        """The provider's job that one of the claims led to; None if there provably is none."""
+        deadline = _seconds() + self.doubt.list_lag_s
+        while True:
+            found = {name: claim for claim in standing for name in self.lane.find(claim.token)}
+            if len(found) > 1:
+                self.folder.quarantine({name: claim.token for name, claim in found.items()})
+                raise Quarantined(self.folder.job_id, sorted(found))
+            for provider_job, claim in found.items():
+                return self._told(self.folder.accept(claim.token, provider_job, adopted=True))
+            left = deadline - _seconds()
+            if left <= 0:
+                return None
+            time.sleep(min(left, max(0.2, self.doubt.list_lag_s / 10)))
+
+    def _chosen(self, quarantined: dict[str, str]) -> Accepted:
+        """The one provider job that a person has left, of several; the first if none was left."""
+        left = [name for name in quarantined if self._may_bring_something(name)]
+        if len(left) > 1:
+            raise Quarantined(self.folder.job_id, left)
+        (name,) = left or sorted(quarantined)[:1]
+        return self.folder.accept(quarantined[name], name, adopted=True)
+
+    def _may_bring_something(self, provider_job: str) -> bool:
+        try:
+            state = self.lane.poll(provider_job).state
+        except Rejected:  # deleted there
+            return False
+        return state not in (JobState.CANCELLED, JobState.FAILED, JobState.EXPIRED)
+
+    def _hold(self, intent: Intent, budget: Budget) -> bool:
+        """Holds the job's money and makes sure that no other job has its requests.
+
+        Holds are totally ordered and a job's hold outlives the recording of its results, so of two
+        jobs that share a request the later one sees the earlier one here: as an open hold, or as
+        results. False: the job is not to be created; its folder says why.
+        """
+        job_id = self.folder.job_id
+        try:
+            hold = self.ledger.hold(
+                job_id, self.plan.wave, Decimal(self.plan.estimate_usd), budget
+            )
+        except BudgetExceeded:
+            self._give_back(intent, "")
+            raise
+        if hold is None:  # captured: somebody has collected it meanwhile
+            self.folder.release(intent)
+            return False
+        earlier = [other.job_id for other in self.ledger.open_holds() if other.seq < hold.seq]
+        for other in _sharing(self.store, job_id, earlier):
+            self._give_back(intent, f"waits for job {other}")
+            raise Overlap(job_id, other)
+        if not analytics.answered(self.store, (r.id for r in self.folder.requests())):
+            return True
+        self.ledger.release(job_id)
         settled = Settled(
             state=SUPERSEDED,
             message="answered by another job",
@@ -102,73 +242,79 @@ def submit(
             captured_usd="0",
             at=now(),
         )
-        job_events.settled(folder, settled)
-        folder.settle(settled)
-        ledger.release(job_id)
-        return settled
-    return _create_once(folder, lane, requests, ledger, doubt)
+        job_events.settled(self.folder, settled)
+        self.folder.settle(settled)
+        return False
 
-
-def _create_once(
-    folder: JobFolder,
-    lane: Lane,
-    requests: Sequence[Request],
-    ledger: Ledger,
-    doubt: Doubt,
-) -> Accepted:
-    plan = folder.plan()
-    reader = _reader(folder.store, requests)
-    label = f"{plan.wave}-{plan.kind}-{plan.round}.{plan.attempt}"
-    handle: str | None = None
-    unanswered: set[str] = set()  # tokens with which this very call asked, without a clear answer
-    seen: dict[str, float] = {}
-    while True:
-        if accepted := folder.accepted():
-            return _told(folder, accepted)
-        standing = folder.intents()
-        if standing:
-            last = standing[-1]
-            since = seen.setdefault(last.token, time.monotonic())
-            expired = time.monotonic() - since > doubt.lease_s
-            if not (last.token in unanswered or last.claimer.known_dead() or expired):
-                time.sleep(min(1.0, doubt.lease_s / 10))
-                continue
-            if accepted := _adopt(folder, lane, standing, doubt.list_lag_s):
-                return accepted
-        if handle is None:
-            reached("submit.before_upload")
-            handle = lane.prepare(requests, reader, f"{label}-{folder.job_id[:12]}")
-        reached("submit.before_claim")
-        intent = folder.claim(
-            label=label, lane=lane.name, held_usd=plan.estimate_usd, after=standing
-        )
-        if intent is None:
-            continue
-        claimed = time.monotonic()
-        unanswered.add(intent.token)
-        job_events.claimed(folder, intent)
-        reached("submit.after_claim")
-        if time.monotonic() - claimed > doubt.lease_s / 2:
-            continue  # frozen meanwhile: others may have taken over
+    def _create(self, intent: Intent) -> Accepted | None:
+        """Asks the provider for the job; None where that left doubt."""
+        fresh_until = _seconds() + self.doubt.fresh_s
+        job_events.claimed(self.folder, intent)
+        if self.handle is None:
+            self.handle = self._upload(intent)
+        reached("submit.after_upload")
+        while _seconds() > fresh_until:
+            # The upload took long: others may hold this claim for dead.
+            fresh_until = _seconds() + self.doubt.fresh_s
+            renewed = self.folder.claim(
+                label=self.label,
+                lane=self.lane.name,
+                held_usd=self.plan.estimate_usd,
+                after=self.folder.intents()[: intent.generation],
+            )
+            if renewed is None:
+                return None
+            intent = renewed
+        self.unanswered.add(intent.token)
         try:
-            provider_job = lane.create(handle, plan.model, intent.token)
-        except Rejected:
-            folder.release(intent)
-            if not folder.intents():
-                ledger.release(folder.job_id)
+            provider_job = self.lane.create(self.handle, self.plan.model, intent.token)
+        except Rejected as refusal:
+            self._give_back(intent, str(refusal))
             raise
         except Unsure:
-            continue
+            return None
         reached("submit.after_create")
-        accepted = folder.accept(intent, provider_job, adopted=False)
+        accepted = self.folder.accept(intent.token, provider_job, adopted=False)
         if accepted.provider_job != provider_job:
             # Others held this claim for dead and created the job anew. One of the two is one too
             # many: stop ours before it costs, and let a person see that it happened.
-            lane.cancel(provider_job)
-            folder.quarantine([accepted.provider_job, provider_job])
-            raise Quarantined(folder.job_id, [accepted.provider_job, provider_job])
+            self.lane.cancel(provider_job)
+            self.folder.quarantine(
+                {accepted.provider_job: accepted.token, provider_job: intent.token}
+            )
+            raise Quarantined(self.folder.job_id, [accepted.provider_job, provider_job])
         reached("submit.after_accept")
-        return _told(folder, accepted)
+        return self._told(accepted)
+
+    def _upload(self, intent: Intent) -> str:
+        requests = self.folder.requests()
+        try:
+            return self.lane.prepare(
+                requests,
+                _reader(self.store, requests),
+                f"{self.label}-{self.folder.job_id[:12]}",
+            )
+        except ImagewaveError as error:
+            self._give_back(intent, str(error))
+            raise
+
+    def _give_back(self, intent: Intent, reason: str) -> None:
+        """Gives back hold and claim, in this order: a claim that stands protects the hold."""
+        if self.folder.intents()[-1].token != intent.token:
+            return  # taken over: hold and claim are the new owner's
+        self.ledger.release(self.folder.job_id)
+        self.folder.release(intent)
+        if reason:
+            job_events.released(self.folder, intent, reason)
+
+    def _told(self, accepted: Accepted) -> Accepted:
+        """The job as accepted, with SQL told of it: whoever accepted it may have died before."""
+        job_events.accepted(self.folder, accepted)
+        return accepted
+
+
+def _seconds() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def _reader(store: Store, requests: Sequence[Request]) -> Callable[[str], bytes]:
@@ -187,47 +333,15 @@ def _reader(store: Store, requests: Sequence[Request]) -> Callable[[str], bytes]
     return lambda sha256: read_image(store, sha256, formats[sha256])
 
 
-def _adopt(
-    folder: JobFolder, lane: Lane, standing: Sequence[Intent], list_lag_s: float
-) -> Accepted | None:
-    """The provider's job that one of the claims led to; None if there provably is none."""
-    deadline = time.monotonic() + list_lag_s
-    while True:
-        found = {name: intent for intent in standing for name in lane.find(intent.token)}
-        if len(found) > 1:
-            folder.quarantine(sorted(found))
-            raise Quarantined(folder.job_id, sorted(found))
-        for provider_job, intent in found.items():
-            return _told(folder, folder.accept(intent, provider_job, adopted=True))
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return None
-        time.sleep(min(left, max(0.2, list_lag_s / 10)))
-
-
-def _told(folder: JobFolder, accepted: Accepted) -> Accepted:
-    """The job as accepted, with SQL told of it: whoever accepted it may have died before."""
-    job_events.accepted(folder, accepted)
-    return accepted
-
-
-def _superseded(
-    store: Store, folder: JobFolder, ledger: Ledger, requests: Sequence[Request]
-) -> bool:
-    """Whether results already answer some of the requests.
-
-    Holds are totally ordered and a job's hold outlives the recording of its results, so of two
-    jobs that share a request the later one sees the earlier one here: as an open hold, or as
-    results.
-
-    Raises:
-        Overlap: an open job that held earlier has some of them; the hold was given back.
-    """
-    wanted = {request.id for request in requests}
-    for hold in ledger.open_holds():
-        if hold.job_id == folder.job_id:
-            break
-        if wanted & {request.id for request in JobFolder(store, hold.job_id).requests()}:
-            ledger.release(folder.job_id)
-            raise Overlap(folder.job_id, hold.job_id)
-    return bool(analytics.answered(store, wanted))
+def _sharing(store: Store, job_id: str, others: Sequence[str]) -> list[str]:
+    """Those of the other jobs that share a request with the job, in their order."""
+    if not others:
+        return []
+    rows = analytics.query(
+        store,
+        "SELECT DISTINCT job_id FROM raw_submissions WHERE job_id IN (SELECT unnest(?::VARCHAR[]))"
+        " AND request_id IN (SELECT request_id FROM raw_submissions WHERE job_id = ?)",
+        [list(others), job_id],
+    )
+    sharing = {row["job_id"] for row in rows}
+    return [other for other in others if other in sharing]

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import urllib3
 from requests import RequestException, Response
 
+from imagewave.killpoints import reached
 from imagewave.tasks.failures import patience
 
 CHUNK = 1024 * 1024
@@ -50,6 +51,7 @@ def chunks_of(
                     chunk = download.read()
             if chunk:
                 yield chunk
+                reached("collect.chunk")
     finally:
         download.close()
 
