@@ -53,12 +53,13 @@ def test_an_empty_copy_is_fetched_again(remote: Store) -> None:
 
 
 def test_copies_no_longer_asked_for_go_after_a_day(remote: Store) -> None:
-    old, young, wanted = mirror.local_files(remote, PARTS[:3])
+    remote.write("facts/jobs/part.parquet", b"another table")
+    old, young, wanted, other = mirror.local_files(remote, [*PARTS[:3], "facts/jobs/part.parquet"])
     yesterday = time.time() - 25 * 3600
-    for file in (old, wanted):
+    for file in (old, wanted, other):
         os.utime(file, (yesterday, yesterday))
     mirror.local_files(remote, PARTS[2:3])
-    assert cached(remote) == sorted([young, wanted])
+    assert cached(remote) == sorted([young, wanted, other])
 
 
 def test_a_store_made_anew_at_the_same_url_shares_no_copies(remote: Store) -> None:

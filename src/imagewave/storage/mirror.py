@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from imagewave.storage.store import Store, StoreError
@@ -32,7 +33,9 @@ def local_files(store: Store, paths: Sequence[str]) -> list[Path]:
     if root is not None:
         return [root / path for path in paths]
     cache = cache_folder() / store.id
-    held = _held(cache)
+    # Other tables' copies are for other queries to look after.
+    folders = {path.rpartition("/")[0] for path in paths}
+    held = {path for folder in folders for path in _held(cache, folder)}
     missing = [path for path in paths if path not in held]
     for start in range(0, len(missing), _FETCH):
         fetched = store.read_many(missing[start : start + _FETCH])
@@ -49,13 +52,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imagewave"
 
 
-def _held(cache: Path) -> set[str]:
+def _held(cache: Path, folder: str) -> list[str]:
     # A file that a power cut left empty is as good as none.
-    return {
-        file.relative_to(cache).as_posix()
-        for file in cache.rglob("*.parquet")
+    return [
+        f"{folder}/{file.name}"
+        for file in (cache / folder).glob("*.parquet")
         if file.stat().st_size > 0
-    }
+    ]
 
 
 def _keep(cache: Path, fetched: dict[str, bytes]) -> None:
@@ -77,5 +80,6 @@ def _forget(cache: Path, paths: set[str]) -> None:
     long_ago = time.time() - _KEEP_SECONDS
     for path in paths:
         file = cache / path
-        if file.stat().st_mtime < long_ago:
-            file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if file.stat().st_mtime < long_ago:
+                file.unlink()

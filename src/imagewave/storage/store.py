@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -125,7 +126,7 @@ class Store:
         """The file's full path or URL, for people to read and other tools to open."""
         return f"{self.url.rstrip('/')}/{_checked(path)}"
 
-    @property
+    @cached_property
     def id(self) -> str:
         """32 hex digits that no other store has, be it made at the same URL later."""
         return str(json.loads(self.read(_MARKER))["id"])
