@@ -1,0 +1,182 @@
+"""One wave, end to end: the whole flow on the sandbox, over HTTP, with the official client."""
+
+import json
+from pathlib import Path
+
+from tests.flows.conftest import Bench
+
+LENIENT = """
+[screen]
+min_blur = 0
+min_brightness = 0
+max_brightness = 1
+max_cast = 1
+duplicate_distance = 0
+[judge]
+min_score = 0.0
+min_brief_fit = 0.0
+"""
+WAVE = (
+    """
+[wave]
+name = "garden"
+[draft]
+probe = 2
+[final]
+size = "1K"
+[[brief]]
+id = "tulips"
+text = "Red tulips in the rain"
+want = 2
+aspect_ratio = "3:2"
+[[brief]]
+id = "bench"
+text = "A wooden bench under a cherry tree"
+"""
+    + LENIENT
+)
+
+
+def test_a_wave_becomes_delivered_images_with_a_report(bench: Bench) -> None:
+    report = bench.run(WAVE)
+
+    assert "<html" in Path(bench.store_url, report).read_text()
+    assert bench.sql("SELECT brief, final FROM funnel ORDER BY brief") == [
+        {"brief": "bench", "final": 1},
+        {"brief": "tulips", "final": 2},
+    ]
+    assets = bench.sql("SELECT * FROM assets ORDER BY asset")
+    assert [asset["asset"] for asset in assets] == [
+        "assets/garden/bench/bench-1.jpg",
+        "assets/garden/tulips/tulips-1.jpg",
+        "assets/garden/tulips/tulips-2.jpg",
+    ]
+    for asset in assets:
+        file = Path(bench.store_url, asset["asset"])
+        assert file.stat().st_size == asset["bytes"]
+        manifest = json.loads(file.with_suffix(".json").read_text())
+        assert manifest["brief"] == asset["brief"]
+        assert manifest["image"] == asset["image"]
+
+
+def test_every_cent_that_the_provider_billed_is_in_the_costs(bench: Bench) -> None:
+    bench.run(WAVE)
+
+    (costs,) = bench.sql("SELECT sum(cost_usd) AS usd, count(*) AS lines FROM costs")
+    assert costs["usd"] == bench.bill()
+    assert costs["lines"] == len(bench.billed())
+    (jobs,) = bench.sql("SELECT sum(captured_usd) AS usd, sum(held_usd) AS held FROM jobs")
+    assert jobs == {"usd": bench.bill(), "held": 0}
+
+
+def test_a_second_run_asks_for_nothing(bench: Bench) -> None:
+    bench.run(WAVE)
+    billed = bench.billed()
+
+    bench.run(WAVE)
+
+    assert bench.billed() == billed
+
+
+def test_another_wave_with_the_same_briefs_pays_nothing(bench: Bench) -> None:
+    bench.run(WAVE)
+    billed = bench.billed()
+
+    bench.run(WAVE.replace('"garden"', '"other-garden"'))
+
+    assert bench.billed() == billed
+    assert bench.sql("SELECT count(*) AS n FROM assets WHERE wave = 'other-garden'") == [{"n": 3}]
+    assert bench.sql("SELECT bool_and(reused) AS r FROM requests WHERE wave = 'other-garden'") == [
+        {"r": True}
+    ]
+
+
+def test_cache_refresh_asks_anew(bench: Bench) -> None:
+    bench.run(WAVE)
+    before = {line["key"] for line in bench.billed()}
+
+    bench.run(WAVE.replace('name = "garden"', 'name = "fresh"\ncache = "refresh"'))
+
+    fresh = bench.sql("SELECT request_id FROM requests WHERE wave = 'fresh'")
+    assert fresh
+    assert not before & {row["request_id"] for row in fresh}
+    assert len(bench.billed()) == len(before) + len(fresh)
+
+
+def test_a_changed_file_is_a_new_revision_that_pays_for_what_is_new(bench: Bench) -> None:
+    bench.run(WAVE)
+    before = {line["key"] for line in bench.billed()}
+
+    more = WAVE + '\n[[brief]]\nid = "gate"\ntext = "An old garden gate"\n'
+    bench.run(more)
+
+    new = [line for line in bench.billed() if line["key"] not in before]
+    assert len(bench.billed()) == len(before) + len(new)
+    (gate,) = bench.sql("SELECT final FROM funnel WHERE brief = 'gate'")
+    assert gate == {"final": 1}
+    assert bench.sql("SELECT count(DISTINCT revision) AS n FROM raw_waves") == [{"n": 2}]
+
+    bench.run(WAVE)  # changed back: the first revision is current again
+
+    assert bench.sql("SELECT brief FROM briefs ORDER BY brief") == [
+        {"brief": "bench"},
+        {"brief": "tulips"},
+    ]
+
+
+def test_defects_end_as_rejects_with_reasons_and_never_as_assets(bench: Bench) -> None:
+    bench.configure(defects={"blank": 0.3, "block_safety": 0.2, "truncated": 0.2})
+    wave = WAVE.replace("min_brightness = 0\n", "").replace("want = 2", "want = 4")
+
+    bench.run(wave)
+
+    rejected = bench.sql("SELECT reason FROM decisions WHERE decision = 'rejected'")
+    assert rejected
+    assert all(row["reason"] for row in rejected)
+    bad = bench.sql(
+        "SELECT asset FROM assets JOIN screens ON screens.image = assets.image"
+        " WHERE verdict = 'fail' AND check_name IN ('decodes', 'contrast')"
+    )
+    assert bad == []
+
+
+def test_a_final_carries_its_draft_as_reference(bench: Bench) -> None:
+    bench.run(WAVE)
+
+    finals = bench.sql("SELECT request, reference FROM requests WHERE kind = 'final'")
+    assert len(finals) == 3
+    for final in finals:
+        assert json.loads(final["request"])["references"] == [final["reference"]]
+    lineage = bench.sql("SELECT brief_text, draft_image, final_image, asset_image FROM lineage")
+    assert {row["draft_image"] for row in lineage} == {final["reference"] for final in finals}
+    assert all(row["final_image"] == row["asset_image"] for row in lineage)
+
+
+def test_accept_delivers_the_drafts_themselves(bench: Bench) -> None:
+    bench.run(WAVE.replace("[final]", '[final]\ncarry = "accept"'))
+
+    assets = bench.sql("SELECT image, draft_image FROM assets")
+    assert len(assets) == 3
+    assert all(asset["image"] == asset["draft_image"] for asset in assets)
+    assert {line["outcome"] for line in bench.billed()} == {"image", "text"}
+    assert bench.sql("SELECT count(*) AS n FROM requests WHERE kind = 'final'") == [{"n": 0}]
+
+
+def test_a_text_model_writes_prompts_once(bench: Bench) -> None:
+    wave = WAVE + '\n[expand]\nmode = "model"\ncount = 2\n'
+    bench.run(wave)
+
+    prompts = bench.sql("SELECT brief, text, source FROM prompts")
+    assert len(prompts) == 4
+    assert {prompt["source"] for prompt in prompts} == {"model"}
+    drafts = bench.sql("SELECT DISTINCT prompt_id FROM requests WHERE kind = 'draft'")
+    assert len(drafts) > 2
+
+
+def test_delivery_converts_where_asked(bench: Bench) -> None:
+    bench.run(WAVE + '\n[deliver]\nformat = "webp"\n')
+
+    assets = bench.sql("SELECT asset, format FROM assets")
+    assert {asset["format"] for asset in assets} == {"webp"}
+    for asset in assets:
+        assert Path(bench.store_url, asset["asset"]).read_bytes()[8:12] == b"WEBP"
