@@ -17,6 +17,7 @@ Which decoder reads what, and why it may:
 import io
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,11 +30,14 @@ from PIL import Image
 from imagewave.storage.images import ImageFormat, sniff
 
 try:
-    from kornia_rs.io import decode_image_png_u8 as kornia_png
+    from kornia_rs.io import decode_image_png_u8
 except ImportError:  # without the `fast` extra OpenCV reads PNG, at a third of the speed
-    kornia_png = None
+    decode_image_png_u8 = None
 
 Pixels = NDArray[np.uint8]
+
+kornia_png: Callable[[bytes, tuple[int, int], str], Pixels] | None = decode_image_png_u8
+"""8-bit PNG bytes, (rows, columns) and "rgb" to pixels, or None where kornia-rs is missing."""
 
 PREVIEW_EDGE: Final = 512
 """The preview's longest edge is at least this, and below twice this, where the image allows."""
@@ -147,11 +151,10 @@ def _png(data: bytes, width: int, height: int) -> Pixels:
         _verify_png(data)
         return _opencv(data, shrink=False)
     try:
-        pixels: Pixels = kornia_png(data, (height, width), "rgb")
+        return kornia_png(data, (height, width), "rgb")
     except Exception as error:
         # kornia-rs raises the bare class, so nothing narrower can be caught.
         raise ValueError(str(error)) from error
-    return pixels
 
 
 def _verify_png(data: bytes) -> None:
