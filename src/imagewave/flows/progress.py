@@ -20,21 +20,20 @@ class Progress:
 
 Watcher = Callable[[Progress], None]
 
-_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+_watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("watchers", default=())
 
 
 @contextmanager
 def watched_by(watcher: Watcher) -> Iterator[None]:
-    """Sends the progress of waves that run inside to `watcher`."""
-    token = _watcher.set(watcher)
+    """Sends the progress of waves that run inside to `watcher` too."""
+    token = _watchers.set((*_watchers.get(), watcher))
     try:
         yield
     finally:
-        _watcher.reset(token)
+        _watchers.reset(token)
 
 
 def tell(progress: Progress) -> None:
-    """Tells the watcher, if there is one."""
-    watcher = _watcher.get()
-    if watcher is not None:
+    """Tells the watchers, if there are any."""
+    for watcher in _watchers.get():
         watcher(progress)

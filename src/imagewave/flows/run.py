@@ -55,8 +55,9 @@ def current_run() -> Run:
 
 
 @contextmanager
-def open_run(store: Store, wave: Wave, *, wait: bool) -> Iterator[Run]:
-    """A run of the wave, recorded in the facts."""
+def open_run(store: Store, wave: Wave, *, wait: bool, lane: str | None = None) -> Iterator[Run]:
+    """A run of the wave, recorded in the facts; `lane` takes the place of the wave's."""
+    wave = wave.model_copy(update={"lane": lane}) if lane else wave
     with Pool(max_pixels=wave.screen.max_pixels) as pool:
         run = Run(store=store, wave=wave, lane=open_lane(wave.lane), pool=pool, wait=wait)
         store.mark_realm(run.lane.realm)

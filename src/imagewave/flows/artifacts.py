@@ -1,0 +1,130 @@
+"""What a wave's run shows in the Prefect UI: how far it is, and what came out so far.
+
+Prefect refuses events above 1.5 MB, so artifacts carry counts and small thumbnails, never rows.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import PrefectHTTPStatusError
+
+from imagewave.flows.labels import artifact_key
+from imagewave.flows.progress import Progress, watched_by
+from imagewave.flows.run import Run
+from imagewave.storage.store import Store
+from imagewave.tasks.showcase import Showcase, showcase
+
+# Each update is a call to the server, which has better to do.
+_SECONDS_BETWEEN_UPDATES = 5.0
+
+
+@contextmanager
+def showing(run: Run) -> Iterator[None]:
+    """Keeps a progress artifact while the block runs, and publishes the rest at its end.
+
+    A wave never fails because Prefect's server cannot show it.
+    """
+    bar = _Bar(run.wave.name)
+    try:
+        with watched_by(bar.show):
+            yield
+    finally:
+        try:
+            bar.finish()
+            publish(run.store, run.wave.name)
+        except (PrefectHTTPStatusError, httpx.HTTPError) as error:
+            get_run_logger().warning("The run's artifacts could not be written: %s", error)
+
+
+class _Bar:
+    """A progress artifact: of the stage that runs now, the share of requests that are done."""
+
+    def __init__(self, wave: str) -> None:
+        self._key = artifact_key(wave, "progress")
+        self._id: UUID | None = None
+        self._stage = ""
+        self._share = 0.0
+        self._at = 0.0
+
+    def show(self, progress: Progress) -> None:
+        """Takes note of progress, and tells the server if it was told too long ago."""
+        self._stage = progress.stage
+        self._share = (
+            100 * progress.requests_done / progress.requests if progress.requests else 100.0
+        )
+        if time.monotonic() - self._at >= _SECONDS_BETWEEN_UPDATES:
+            try:
+                self.finish()
+            except (PrefectHTTPStatusError, httpx.HTTPError) as error:
+                get_run_logger().warning("The progress could not be written: %s", error)
+
+    def finish(self) -> None:
+        """Tells the server what was noted last."""
+        self._at = time.monotonic()
+        if self._id is None:
+            made = create_progress_artifact(self._share, key=self._key, description=self._stage)
+            assert isinstance(made, UUID)
+            self._id = made
+        else:
+            update_progress_artifact(self._id, progress=self._share, description=self._stage)
+
+
+def publish(store: Store, wave: str) -> None:
+    """Publishes funnel, bill, findings, contact sheet and links, from the facts as they stand."""
+    shown = showcase(store, wave)
+    for what, rows in (
+        ("funnel", shown.funnel),
+        ("bill", shown.bill),
+        ("findings", shown.findings),
+    ):
+        create_table_artifact(
+            [dict(row) for row in rows],
+            key=artifact_key(wave, what),
+            description=f"{wave}: {what}",
+        )
+    create_markdown_artifact(
+        _sheet(shown), key=artifact_key(wave, "contact-sheet"), description=f"{wave}: best pictures"
+    )
+    if store.exists(f"reports/{wave}.html"):
+        create_link_artifact(
+            _link(store, f"reports/{wave}.html"),
+            link_text=f"report of {wave}",
+            key=artifact_key(wave, "report"),
+            description=f"{wave}: report",
+        )
+    create_link_artifact(
+        _link(store, ""),
+        link_text=store.url,
+        key=artifact_key(wave, "store"),
+        description=f"{wave}: everything that is known",
+    )
+
+
+def _sheet(shown: Showcase) -> str:
+    if not shown.pictures:
+        return "No pictures yet."
+    cells = [f"![{picture.caption}]({picture.data_uri})" for picture in shown.pictures]
+    rows = [cells[start : start + 5] for start in range(0, len(cells), 5)]
+    lines = ["|" + " |" * len(rows[0]), "|" + "---|" * len(rows[0])]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    more = f"\n\n{shown.left_out} more are in the report." if shown.left_out else ""
+    return "\n".join(lines) + more
+
+
+def _link(store: Store, path: str) -> str:
+    local = store.local_path(path)
+    if local is not None:
+        return local.as_uri()
+    return quote(store.url_of(path) if path else store.url, safe=":/")

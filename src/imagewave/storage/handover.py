@@ -1,0 +1,54 @@
+"""Waves that were handed over: nobody waits for their jobs, `watch` goes on with them.
+
+    waiting/<wave>.json   what to run again until the wave is delivered
+
+A wave that somebody runs and watches is not here, so nobody else spends its money.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from imagewave.storage.store import Store
+
+_FOLDER = "waiting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """A wave to go on with; `lane` is None where the wave file names it."""
+
+    wave: str
+    wave_file: str
+    lane: str | None = None
+
+
+def hand_over(store: Store, handover: Handover) -> None:
+    """Leaves the wave to `watch`; whoever hands it over last says how to run it."""
+    store.write(_path(handover.wave), orjson.dumps(asdict(handover), option=orjson.OPT_INDENT_2))
+
+
+def take_back(store: Store, wave: str) -> None:
+    """Ends what `hand_over` began; nothing happens to a wave that was not handed over."""
+    store.delete(_path(wave))
+
+
+def handed_over(store: Store) -> list[Handover]:
+    """All waves that are left to `watch`, by name."""
+    found = []
+    for path in store.list(_FOLDER):
+        try:
+            found.append(Handover(**orjson.loads(store.read(path))))
+        except FileNotFoundError:  # delivered since the listing
+            continue
+    return found
+
+
+def absolute(wave_file: str) -> str:
+    """The wave file as any process on this machine finds it; URLs stand as they are."""
+    return wave_file if "://" in wave_file else os.path.abspath(wave_file)
+
+
+def _path(wave: str) -> str:
+    return f"{_FOLDER}/{wave}.json"
