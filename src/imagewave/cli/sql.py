@@ -160,8 +160,7 @@ def _table(answer: duckdb.DuckDBPyRelation, *, on_screen: bool) -> str:
 
 
 def _list_views() -> None:
-    with analytics.connect(None) as connection:
-        views = analytics.views(connection)
+    views = analytics.views()
     widest = max(len(name) for name, _ in views)
     width = min(shutil.get_terminal_size().columns, 100)
     for name, comment in views:
@@ -176,7 +175,7 @@ def _export(store: Store, file: Path) -> None:
     if file.exists():
         raise ImagewaveError(f"{file} exists.", "Remove it, or name another file.")
     with _explained(), _replacing(file) as temporary, analytics.connect(store) as connection:
-        names = [name for name, _ in analytics.views(connection)]
+        names = [name for name, _ in analytics.views()]
         quoted = str(temporary).replace("'", "''")
         connection.execute(f"ATTACH '{quoted}' AS export")
         for name in names:

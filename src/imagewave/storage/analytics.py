@@ -18,6 +18,7 @@ from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT, SQL_TYPES
 # A query with such a word, or one that starts so, asks which views there are.
 _ASKS_FOR_NAMES = re.compile(r"show|describe|pragma|information_schema|(duckdb|sqlite|pg)_\w+")
 
+_COMMENT = re.compile(r"^COMMENT ON VIEW \w+ IS '(.*)';$", re.MULTILINE)
 _REMARKS = re.compile(r"^(--|COMMENT ON ).*$", re.MULTILINE)
 
 
@@ -87,11 +88,13 @@ def asks_for_facts(sql: str) -> bool:
     return bool(_tables(_needed(sql, _definitions())))
 
 
-def views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+def views() -> list[tuple[str, str]]:
     """The names of the documented views and what each says, in the order of views.sql."""
-    return connection.execute(
-        "SELECT view_name, comment FROM duckdb_views() WHERE comment IS NOT NULL ORDER BY view_oid"
-    ).fetchall()
+    found = []
+    for name, definition in _definitions().items():
+        if comment := _COMMENT.search(definition):
+            found.append((name, comment[1].replace("''", "'")))
+    return found
 
 
 def _definitions() -> dict[str, str]:

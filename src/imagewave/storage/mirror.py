@@ -55,10 +55,16 @@ def cache_folder() -> Path:
 def _held(cache: Path, folder: str) -> list[str]:
     # A file that a power cut left empty is as good as none.
     return [
-        f"{folder}/{file.name}"
-        for file in (cache / folder).glob("*.parquet")
-        if file.stat().st_size > 0
+        f"{folder}/{file.name}" for file in (cache / folder).glob("*.parquet") if _size(file) > 0
     ]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        # Another process has just forgotten it.
+        return 0
 
 
 def _keep(cache: Path, fetched: dict[str, bytes]) -> None:
