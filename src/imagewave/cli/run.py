@@ -51,6 +51,11 @@ def run(
         with _provider(opened), _stopping_cleanly(opened, loaded.name):
             _run_flow(wave, store, wait=wait)
     print_summary(opened, loaded.name, spent=_spent(opened) > before)
+    if not _is_done(opened, loaded.name, loaded.revision):
+        print(
+            "The wave waits for its provider. `imagewave watch` goes on with it when jobs have "
+            "ended; so does this command, repeated."
+        )
 
 
 def _spent(store: Store) -> Decimal:

@@ -18,7 +18,7 @@ def fetch_keys() -> None:
         if any(os.environ.get(variable) for variable in variables):
             continue
         try:
-            secret = cast(Secret[str], Secret.load(block, _sync=True))
+            secret = cast(Secret[str], Secret.load(block))
         except ValueError:  # no such block; the lane says that it has no key, and how to set one
             continue
         os.environ[variables[0]] = secret.get()

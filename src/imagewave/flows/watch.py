@@ -139,11 +139,11 @@ def _by_now() -> FlowRunFilterExpectedStartTime:
 def _not_before(tried: list[FlowRun]) -> datetime:
     """When the wave may be tried again after these runs, the newest first."""
     crashes = sum(run.state_type is StateType.CRASHED for run in tried)
-    ended: datetime = max(run.end_time or run.created or datetime.now(UTC) for run in tried)
+    ended = [datetime.fromisoformat(str(run.end_time or run.created)) for run in tried]
     verdicts = len(tried) - min(crashes, _CRASHES)
     if not verdicts:
-        return ended
-    return ended + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (verdicts - 1))
+        return max(ended)
+    return max(ended) + min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(verdicts - 1, 10)))
 
 
 def _deployment_of(client: SyncPrefectClient, wave: str, otherwise: str) -> str:
