@@ -23,13 +23,6 @@ EXPAND_RUBRIC = (
     "80 words, without the names of artists, brands or models. Make the prompts differ clearly."
 )
 
-JUDGE_RUBRIC = (
-    "Score the picture as a strict art director would. brief_fit: does it show what the brief asks "
-    "for, completely and with nothing that contradicts it? composition: is it balanced, with a "
-    "clear subject and room to breathe? defects: 1 for a flawless picture, 0 for broken anatomy, "
-    "garbled text, artefacts or watermarks. legibility: can every word that was asked for be read?"
-)
-
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,13 +127,14 @@ class Judge(_Table):
     """[judge]: the vision model that scores what passed the screens, from 0 to 1.
 
     A picture passes with at least `min_score` in all and `min_brief_fit` for what it shows. It is
-    sent with its longest edge reduced to `max_edge` pixels. `brand_rules` are sentences that the
-    judge holds every picture to.
+    sent with its longest edge reduced to `max_edge` pixels, twice that where words must be legible.
+    `rubric` stands in for that of the use case; `brand_rules` are sentences that the judge holds
+    every picture to.
     """
 
     enabled: StrictBool = True
     model: str = "gemini-3.5-flash-lite"
-    rubric: str = JUDGE_RUBRIC
+    rubric: str = ""
     min_score: Share = 0.6
     min_brief_fit: Share = 0.5
     max_edge: StrictInt = Field(default=512, ge=128, le=4096)

@@ -7,7 +7,7 @@ pictures are addressed by content, parts by job.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
@@ -30,6 +30,7 @@ from imagewave.tasks.providers.protocol import (
     Outcome,
     ResultsGone,
 )
+from imagewave.tasks.schemas import schema_error
 from imagewave.tasks.screening.metrics import Metrics
 from imagewave.tasks.screening.pool import Pool, Source
 
@@ -177,15 +178,14 @@ def _rows(
                 cost = _cost(model, stray, plan, day, taken)
         if cost is None:
             cost = _cost(model, outcome, plan, day, taken)
-        error = metrics[stored.sha256].error if stored else ""
-        if error:
-            outcome = Outcome(
-                key=id,
+        if fault := _fault(outcome, stored, requests[id], metrics):
+            reason, message = fault
+            outcome = replace(
+                outcome,
                 status=Status.FAILED,
                 failure=FailureClass.BROKEN,
-                reason="UNDECODABLE",
-                message=error,
-                usage=outcome.usage,
+                reason=reason,
+                message=message,
             )
         usage = outcome.usage
         rows.append(
@@ -229,6 +229,22 @@ def _missing(id: str, status: JobStatus, taken: _Intake) -> Outcome:
         reason = "MISSING_KEY"
         taken.findings.append(("missing key", id, "no result line carries it"))
     return Outcome(key=id, status=Status.MISSING, failure=failure, reason=reason)
+
+
+def _fault(
+    outcome: Outcome,
+    stored: StoredImage | None,
+    request: Request,
+    metrics: dict[str, Metrics],
+) -> tuple[str, str] | None:
+    """Why an answer that came is no use (reason and message): it cannot be decoded, or its words
+    are not the JSON that was asked for."""
+    if stored is not None and (error := metrics[stored.sha256].error):
+        return "UNDECODABLE", error
+    if outcome.status is Status.TEXT and request.response_schema is not None:
+        message = schema_error(outcome.text or "", request.response_schema)
+        return ("BAD_ANSWER", message) if message else None
+    return None
 
 
 def _cost(model: Model, outcome: Outcome, plan: Plan, day: date, taken: _Intake) -> Decimal:
