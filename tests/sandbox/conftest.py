@@ -68,8 +68,8 @@ class Bench:
     def run(self, folder: Path, rows: list[dict[str, Any]], model: str = LITE) -> list[Any]:
         """Runs a job to its end; returns its result lines."""
         job = self.wait(self.create(folder, rows, model))
-        assert job.dest is not None and job.dest.file_name is not None, job
-        content = self.client.files.download(file=job.dest.file_name)
+        assert job.dest is not None, job
+        content = self.client.files.download(file=str(job.dest.file_name))
         return [json.loads(line) for line in content.splitlines()]
 
 

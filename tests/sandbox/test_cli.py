@@ -2,8 +2,10 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ def test_the_help_teaches_by_example() -> None:
 
 def test_serve_prints_its_url_when_ready_and_ends_with_its_input(tmp_path: Path) -> None:
     config = tmp_path / "defects.toml"
-    config.write_text("pending_s = 0.5\n[defects]\nblank = 0.25\n")
+    config.write_text("pending_s = 0.5\nseed = 9\ntiny = 2\n[defects]\nblank = 0.25\n")
     ready = tmp_path / "ready.json"
     options = ["--port", "0", "--state", str(tmp_path / "state"), "--defects", str(config)]
     options += ["--ready-file", str(ready), "--exit-with-parent", "--tiny", "4"]
@@ -39,6 +41,10 @@ def test_serve_prints_its_url_when_ready_and_ends_with_its_input(tmp_path: Path)
         url = line.removeprefix("sandbox ready at ").strip()
         client = client_for(url)
         assert client.models.get(model="gemini-3.8-flash").name == "models/gemini-3.8-flash"
+        with urllib.request.urlopen(f"{url}/sandbox/config") as response:
+            settings = json.load(response)
+        assert (settings["pending_s"], settings["tiny"], settings["seed"]) == (0.5, 4, 9)
+        assert settings["defects"] == {"blank": 0.25, "clears_after": 1}
         process.stdin.close()
         assert process.wait(20) == 0
     assert json.loads(ready.read_text())["url"] == url
@@ -55,6 +61,14 @@ def test_serve_stops_on_sigterm(tmp_path: Path) -> None:
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_taken_port_is_one_clear_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(app, ["serve", "--state", str(tmp_path), "--port", port])
+    assert isinstance(result.exception, ImagewaveError)
+    assert f"127.0.0.1:{port}" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -8,41 +8,38 @@ import typer
 app = typer.Typer(
     help="A stand-in for the Gemini API, for people who write clients and tests.",
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
-_SERVE_HELP = """
-Serve the Gemini API's wire formats on a port: uploads, batches, generateContent, downloads.
+_SERVE_HELP = """Serve the Gemini API on a port, without the Gemini API.
 
 It draws its own pictures, plants defects at known rates, and keeps a ledger of what a real
 service would have billed. Any key is accepted, except an empty one and those that begin with
 "bad". Everything lives in the state folder and survives a restart.
+"""
 
+_SERVE_EXAMPLES = """\b
 Examples:
-
   imagewave sandbox serve
-
   imagewave sandbox serve --port 8765 --state ./sandbox --defects harsh
-
   imagewave sandbox serve --defects none --tiny 16 --pending 0 --running 0
 
-  GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8765 GEMINI_API_KEY=any python my_client.py
+\b
+Point a client at it:
+  export GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8765 GEMINI_API_KEY=any
 
+\b
 While it runs:
-
   curl localhost:8765/sandbox/ledger/summary
+  curl -X PUT localhost:8765/sandbox/config -d '{"defects": {"blank": 0.2}}'
+  curl -X PUT localhost:8765/sandbox/faults -d '{"get_500": 2, "job_stuck": 1}'
 
-  curl -X PUT localhost:8765/sandbox/faults -d '{"get_500": 2, "download_dropped":
-  {"times": 3, "fraction": 0.9}}'
-
-  curl -X PUT localhost:8765/sandbox/config -d '{"defects": {"blank": 0.2}, "running_s": 5}'
-
-A FILE.toml for --defects has settings at the top and rates in a table:
-
+\b
+A file for --defects has settings at the top and rates in a table:
   pending_s = 2.0
-
   [defects]
   blank = 0.05
-  finish_image_safety = 0.02
 """
 
 
@@ -51,7 +48,7 @@ def sandbox() -> None:
     """A stand-in for the Gemini API, for people who write clients and tests."""
 
 
-@app.command("serve", help=_SERVE_HELP)
+@app.command("serve", help=_SERVE_HELP, epilog=_SERVE_EXAMPLES)
 def serve_command(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -61,8 +58,10 @@ def serve_command(
     defects: Annotated[
         str, typer.Option(help="What goes wrong: none, mild, harsh, or a TOML file.")
     ] = "mild",
-    seed: Annotated[int, typer.Option(help="Deals the defects; another seed, others.")] = 0,
-    tiny: Annotated[int, typer.Option(help="Divide the pictures' edges by this.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Deals the defects; another seed, others.")
+    ] = None,
+    tiny: Annotated[int | None, typer.Option(help="Divide the pictures' edges by this.")] = None,
     pending: Annotated[float | None, typer.Option(help="Seconds a job is PENDING.")] = None,
     running: Annotated[float | None, typer.Option(help="Seconds a job is RUNNING.")] = None,
     ready_file: Annotated[
@@ -77,13 +76,10 @@ def serve_command(
     from imagewave.sandbox.config import BadConfig, Config, read_config
     from imagewave.sandbox.defects import UnknownDefect
     from imagewave.sandbox.disk import FolderInUse
-    from imagewave.sandbox.server import serve, write_ready_file
+    from imagewave.sandbox.server import listen, serve, write_ready_file
 
-    settings: dict[str, object] = {"seed": seed, "tiny": tiny}
-    if pending is not None:
-        settings["pending_s"] = pending
-    if running is not None:
-        settings["running_s"] = running
+    given = {"seed": seed, "tiny": tiny, "pending_s": pending, "running_s": running}
+    settings = {name: value for name, value in given.items() if value is not None}
     try:
         if defects.endswith(".toml"):
             config = Config().merged(read_config(Path(defects))).merged(settings)
@@ -98,8 +94,13 @@ def serve_command(
             write_ready_file(ready_file, url)
 
     try:
-        serve(
-            state, config, host=host, port=port, on_ready=ready, exit_with_parent=exit_with_parent
-        )
-    except (FolderInUse, OSError) as error:
+        listener = listen(host, port)
+    except OSError as error:
+        raise ImagewaveError(
+            f"The sandbox cannot listen on {host}:{port}: {error.strerror}.",
+            "Choose another --port; 0 picks a free one.",
+        ) from error
+    try:
+        serve(state, config, listener=listener, on_ready=ready, exit_with_parent=exit_with_parent)
+    except FolderInUse as error:
         raise ImagewaveError(f"The sandbox cannot start: {error}.") from error

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from imagewave.sandbox.config import Config
-from imagewave.sandbox.server import serve, write_ready_file
+from imagewave.sandbox.server import listen, serve, write_ready_file
 
 
 def main(argument: str) -> None:
@@ -19,8 +19,7 @@ def main(argument: str) -> None:
     serve(
         Path(options["state"]),
         Config().merged(options["settings"]),
-        host=options["host"],
-        port=options["port"],
+        listener=listen(options["host"], options["port"]),
         on_ready=partial(write_ready_file, Path(options["ready_file"])),
         exit_with_parent=True,
     )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from imagewave.errors import ImagewaveError
 
@@ -93,7 +93,7 @@ class EmbeddedSandbox:
             process.wait()
             process.stdin.close()
 
-    def __enter__(self) -> "EmbeddedSandbox":
+    def __enter__(self) -> Self:
         """Starts the child."""
         self.start()
         return self

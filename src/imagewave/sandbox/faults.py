@@ -107,5 +107,5 @@ def _parse(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(times, int) or isinstance(times, bool) or times < 0:
         raise UnknownFault(f"{name!r} fires a whole number of times, not {times!r}")
     if unknown := fault.keys() - KNOWN[name].keys() - {"times"}:
-        raise UnknownFault(f"{name!r} has no parameter {sorted(unknown)[0]!r}")
+        raise UnknownFault(f"{name!r} has no parameter {min(unknown)!r}")
     return fault

@@ -1,5 +1,6 @@
 """The file store: resumable uploads, uploaded inputs and generated results, all on disk."""
 
+import asyncio
 import hashlib
 import os
 import secrets
@@ -102,7 +103,7 @@ class FileStore:
         """
         if offset != self.received(upload):
             raise ApiError("INVALID_ARGUMENT", f"Upload offset {offset} does not match.")
-        with open(self._part(upload), "ab") as file:
+        with await asyncio.to_thread(open, self._part(upload), "ab") as file:
             async for chunk in body:
                 file.write(chunk)
 

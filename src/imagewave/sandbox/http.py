@@ -76,7 +76,7 @@ class FileSlice(Response):
             "headers": self.raw_headers,
         }
         await send(start)
-        with open(self._path, "rb") as file:
+        with await asyncio.to_thread(open, self._path, "rb") as file:
             file.seek(self._first)
             while left > stop_at:
                 chunk = await asyncio.to_thread(file.read, min(_CHUNK, left - stop_at))

@@ -20,25 +20,36 @@ from imagewave.sandbox.http import Protocol
 _PARENT_CHECK_S = 0.25
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Takes the address; port 0 takes a free one.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=256)
+
+
 def serve(
     state: Path,
     config: Config,
     *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    on_ready: Callable[[str], None] = print,
+    listener: socket.socket,
+    on_ready: Callable[[str], None],
     exit_with_parent: bool = False,
 ) -> None:
     """Serves until it is told to stop; `on_ready` gets the base URL once requests are taken.
 
     With `exit_with_parent` it also stops when its standard input is closed or its parent is
     another one, which is what happens when the parent dies, however it dies.
+
+    Raises:
+        FolderInUse: another server works on the state folder.
     """
     # Jobs are drawn side by side; threads within one picture would only get in their way.
     cv2.setNumThreads(1)
-    listener = socket.create_server((host, port), backlog=256)
-    host_in_url = f"[{host}]" if ":" in host else host
-    url = f"http://{host_in_url}:{listener.getsockname()[1]}"
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     settings = uvicorn.Config(
         build_app(state, config),
         http=Protocol,
