@@ -1,6 +1,5 @@
 """`imagewave run`: one wave, from briefs to delivered images."""
 
-import logging
 import os
 import signal
 import sys
@@ -15,6 +14,9 @@ import typer
 from imagewave.cli.display import ProgressDisplay, print_summary
 from imagewave.storage.analytics import query
 from imagewave.storage.store import DEFAULT_STORE, Store
+
+
+_PROVIDER = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
 
 
 def run(
@@ -76,7 +78,8 @@ def _is_done(store: Store, wave: str, revision: str) -> bool:
 @contextmanager
 def _provider(store: Store) -> Iterator[None]:
     """The provider's key and address in the environment: the user's, or the embedded sandbox's."""
-    if os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY"):
+    # An address without a key is a mistake that the lane will name, not a wish for the sandbox.
+    if any(os.environ.get(variable) for variable in _PROVIDER):
         yield
         return
     from imagewave.sandbox.embedded import EmbeddedSandbox
@@ -91,7 +94,8 @@ def _provider(store: Store) -> Iterator[None]:
 
 
 def _run_flow(wave: str, store: str, *, wait: bool) -> None:
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # A failed task's error reaches the user as one message; Prefect would print its traceback too.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -100,7 +104,6 @@ def _run_flow(wave: str, store: str, *, wait: bool) -> None:
         from imagewave.flows.progress import watched_by
         from imagewave.flows.wave import wave as wave_flow
 
-        logging.getLogger("prefect").setLevel(logging.ERROR)
         with watched_by(display.show):
             wave_flow(wave, store, wait)
 

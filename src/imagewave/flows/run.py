@@ -60,6 +60,7 @@ def open_run(store: Store, wave: Wave, *, wait: bool, lane: str | None = None) -
     wave = wave.model_copy(update={"lane": lane}) if lane else wave
     with Pool(max_pixels=wave.screen.max_pixels) as pool:
         run = Run(store=store, wave=wave, lane=open_lane(wave.lane), pool=pool, wait=wait)
+        run.lane.check_access()
         store.mark_realm(run.lane.realm)
         record_wave(store, wave)
         token = _current.set(run)

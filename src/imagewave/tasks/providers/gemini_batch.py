@@ -134,6 +134,10 @@ class GeminiBatchLane:
             f"Set {KEY_VARIABLES[0]}; keys are made at https://aistudio.google.com/apikey.",
         )
 
+    def check_access(self) -> None:
+        """Asks for one model of the list, which any key that is accepted may see."""
+        self._patiently(lambda: self._get(f"{self._root}/models?pageSize=1").close())
+
     def prepare(
         self,
         requests: Iterable[Request],

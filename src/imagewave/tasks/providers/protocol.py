@@ -109,6 +109,15 @@ class Lane(Protocol):
         """The most bytes that one job's input may have."""
         ...
 
+    def check_access(self) -> None:
+        """Makes sure that the key is accepted, before anything is recorded or spent.
+
+        Raises:
+            Rejected: it is not.
+            Unavailable: the provider does not answer.
+        """
+        ...
+
     def prepare(
         self,
         requests: Iterable[Request],
@@ -135,9 +144,7 @@ class Lane(Protocol):
         """Looks at the job once."""
         ...
 
-    def results(
-        self, name: str, wants_image: Callable[[str], bool]
-    ) -> Iterator[Outcome]:
+    def results(self, name: str, wants_image: Callable[[str], bool]) -> Iterator[Outcome]:
         """Streams the job's result lines in the provider's order, in bounded memory.
 
         `wants_image(key)` says whether that request wants an image (else text); unknown keys are
