@@ -81,6 +81,24 @@ if __name__ == "__main__":
 """
 )
 
+IMAGEDEDUP_HASHES = (
+    _TORCHLESS
+    + """
+import json, time
+import numpy as np
+from imagededup.methods import PHash
+
+if __name__ == "__main__":
+    hashes = {str(number): f"{value:016x}" for number, value in enumerate(np.load(sys.argv[1]))}
+    start = time.perf_counter()
+    found = PHash(verbose=False).find_duplicates(
+        encoding_map=hashes, max_distance_threshold=int(sys.argv[3])
+    )
+    seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "pairs": sum(map(len, found.values())) // 2}))
+"""
+)
+
 
 def installed(folder: Path) -> Path:
     """The Python of an environment with both peers, made in `folder` unless it is there."""
