@@ -28,9 +28,9 @@ from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, KEYS
 from tests.servers import free_port
 
-# Small pictures, no defects, and jobs that end while one looks.
+# No defects, and jobs that end while one looks.
 SETTINGS: Mapping[str, Any] = {
-    "tiny": 8,
+    "tiny": 1,
     "defects": "none",
     "pending_s": 0.05,
     "running_s": 0.15,
