@@ -22,7 +22,7 @@ def s3_url(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name, value in s3_environment(s3_endpoint).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("IMAGEWAVE_CACHE_DIR", str(tmp_path / "cache"))
-    return f"s3://{make_bucket(s3_endpoint)}/team/waves"
+    return f"s3://{make_bucket(s3_endpoint)}/my bucket/waves"
 
 
 @pytest.fixture(params=["local", "s3"])

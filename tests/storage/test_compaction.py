@@ -7,7 +7,7 @@ import pytest
 from tests.storage.builders import put
 
 from imagewave.storage import analytics, facts, parts
-from imagewave.storage.compaction import compact, sweep, tend
+from imagewave.storage.compaction import compact, sweep
 from imagewave.storage.store import Store
 
 NOW = timedelta(0)
@@ -170,14 +170,3 @@ def test_replaced_parts_stay_for_those_who_still_read_them(local_store: Store) -
     assert sweep(local_store, "images", grace=NOW) == 2
     assert sweep(local_store, "images", grace=NOW) == 0
     assert sweep(local_store, "findings") == 0
-
-
-def test_tending_a_store_merges_the_tables_that_need_it(store: Store) -> None:
-    fill(store, ["a", "b", "c"])
-    put(store, "findings", "one", {"job_id": "j", "kind": "k", "key": "", "detail": ""})
-    assert tend(store) == 0
-    assert tend(store, at_least=3) == 3
-    assert tend(store, at_least=3) == 0
-    assert len(live(store)) == 1
-    assert len(everything(store)) == 6
-    assert store.list("facts/findings") == ["facts/findings/one.parquet"]

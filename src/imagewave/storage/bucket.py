@@ -4,7 +4,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -97,17 +97,11 @@ class RemoteFiles:
     def list(self, prefix: str) -> list[str]:
         start = len(self._root) + 1
         with self._explained(prefix):
-            try:
-                return sorted(found[start:] for found in self._fs.find(self._at(prefix)))
-            except FileNotFoundError:
-                return []
+            return sorted(found[start:] for found in self._fs.find(self._at(prefix)))
 
     def delete(self, path: str) -> None:
-        with self._explained(path):
-            try:
-                self._fs.rm_file(self._at(path))
-            except FileNotFoundError:
-                return
+        with suppress(FileNotFoundError), self._explained(path):
+            self._fs.rm_file(self._at(path))
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
@@ -120,7 +114,8 @@ class RemoteFiles:
         except FileExistsError:
             raise
         except FileNotFoundError as error:
-            if "bucket" not in str(error).lower():
+            answer = getattr(error.__cause__, "response", {})
+            if answer.get("Error", {}).get("Code") != "NoSuchBucket":
                 raise
             raise StoreError(
                 f"{where}: there is no such bucket.",

@@ -26,25 +26,6 @@ ROWS_ENOUGH = 100_000
 # A part's name and, if it is a merged one, the parts that it holds with the rows of each.
 _Source = tuple[str, Mapping[str, int] | None]
 
-# Queries over a thousand parts take several times as long as over one.
-PARTS_ENOUGH = 500
-
-
-def tend(store: Store, *, at_least: int = PARTS_ENOUGH) -> int:
-    """Compacts and sweeps every table that needs it; returns how many parts were merged.
-
-    Costs one listing when there is nothing to do. Any number of processes may do it at once.
-    """
-    merged = 0
-    by_table: dict[str, list[str]] = {}
-    for file in store.list("facts"):
-        by_table.setdefault(file.split("/")[1], []).append(file)
-    for table, files in by_table.items():
-        if len(files) >= at_least:
-            merged += compact(store, table, at_least=at_least)
-            sweep(store, table)
-    return merged
-
 
 def compact(store: Store, table: str, *, at_least: int = 2, rows_enough: int = ROWS_ENOUGH) -> int:
     """Merges the table's parts; returns how many small parts went into larger ones.
