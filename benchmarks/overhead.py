@@ -24,6 +24,14 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Pictures of 64² pixels: drawing and decoding them costs next to nothing.
+MODELS = """
+[pixels.tiny."1:1"]
+1K = [64, 64]
+[[model]]
+id = "gemini-3.1-flash-lite-image"
+pixels = "tiny"
+"""
 BRIEFS = 50
 LIMIT_MS, LIMIT_DOUBLED = 2.0, 2.2
 
@@ -94,7 +102,6 @@ class Clock:
 
 def measure(n: int, folder: Path) -> tuple[float, float]:
     """(overhead, whole wall time) in seconds of a wave of n images."""
-    from imagewave.flows import settle
     from imagewave.flows.wave import wave
     from imagewave.tasks import collect
     from imagewave.tasks.providers.gemini_batch import GeminiBatchLane
@@ -107,11 +114,11 @@ def measure(n: int, folder: Path) -> tuple[float, float]:
     path.write_text(text)
 
     kept = {name: getattr(GeminiBatchLane, name) for name in ("prepare", "create", "find", "poll")}
-    kept_sleep, kept_collect = settle.time.sleep, collect.collect
+    kept_sleep, kept_collect = time.sleep, collect.collect
     for name, method in kept.items():
         setattr(GeminiBatchLane, name, clock.waiting(method))
-    settle.time.sleep = clock.waiting(kept_sleep)
-    collect.collect = clock.collecting(kept_collect)
+    setattr(time, "sleep", clock.waiting(kept_sleep))
+    setattr(collect, "collect", clock.collecting(kept_collect))
     started = time.perf_counter()
     try:
         wave(str(path), str(folder / f"store-{n}"))
@@ -119,7 +126,8 @@ def measure(n: int, folder: Path) -> tuple[float, float]:
         wall = time.perf_counter() - started
         for name, method in kept.items():
             setattr(GeminiBatchLane, name, method)
-        settle.time.sleep, collect.collect = kept_sleep, kept_collect
+        setattr(time, "sleep", kept_sleep)
+        setattr(collect, "collect", kept_collect)
     return wall - clock.waited + clock.collected, wall
 
 
@@ -134,7 +142,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="imagewave-overhead-") as name:
         folder = Path(name)
         os.environ["PREFECT_HOME"] = str(folder / "prefect")
-        with EmbeddedSandbox(folder / "sandbox", settings={"defects": "none", "tiny": 16}) as sandbox:
+        (folder / "models.toml").write_text(MODELS)
+        os.environ["IMAGEWAVE_MODELS"] = str(folder / "models.toml")
+        with EmbeddedSandbox(folder / "sandbox", settings={"defects": "none"}) as sandbox:
             os.environ["GEMINI_API_KEY"] = "sandbox"
             os.environ["GOOGLE_GEMINI_BASE_URL"] = sandbox.url
             start, start_wall = measure(BRIEFS, folder)
@@ -149,7 +159,8 @@ def main() -> None:
         )
     print(f"doubled / once: {twice / once:.2f} overhead, {twice_wall / once_wall:.2f} wall", end="")
     print(f" (limit {LIMIT_DOUBLED})")
-    print(f"peak RSS of the flow's process: {rss:.0f} MB")
+    print(f"peak RSS of the flow's process: {rss:.0f} MB", flush=True)
+    os._exit(0)  # Prefect's threads would have DuckDB's bindings report leaks
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import orjson
 from PIL import Image
@@ -15,6 +17,7 @@ from imagewave.storage.store import Store
 from imagewave.storage.wave import Deliver, Wave
 from imagewave.tasks.select import Decision
 
+_WRITERS = 8
 _SUFFIXES = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
@@ -44,46 +47,54 @@ def deliver(
             [[final.image for final in accepted]],
         )
     }
-    rows = []
-    for count, final in enumerate(accepted):
+
+    def write(item: tuple[int, Decision]) -> dict[str, object]:
+        count, final = item
         if count == len(accepted) // 2:
             reached("deliver.midway")
-        picture = known[final.image]
-        data, format = _encode(
-            read_image(store, final.image, picture["format"]),
-            picture["format"],
-            wave.deliver,
-        )
         ask = asks[final.brief, final.request_id]
-        name = f"assets/{wave.name}/{final.brief}/{final.brief}-{final.rank}"
-        asset = f"{name}.{_SUFFIXES.get(format, format)}"
-        row: dict[str, object] = {
-            "wave": wave.name,
-            "revision": wave.revision,
-            "brief": final.brief,
-            "asset": asset,
-            "image": final.image,
-            "request_id": final.request_id,
-            "draft_image": ask.reference or final.image,
-            "format": format,
-            "width": picture["width"],
-            "height": picture["height"],
-            "bytes": len(data),
-        }
-        brief = wave.brief(final.brief)
-        manifest = {
-            **row,
-            "brief_text": brief.text,
-            "prompt": ask.request.prompt,
-            "model": ask.request.model,
-            "seed": ask.request.seed,
-            "score": final.score,
-        }
-        store.write(asset, data)
-        store.write(f"{name}.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-        rows.append(row)
+        return _write(store, wave, final, ask, known[final.image])
+
+    # Each file waits for the disk or the network; a few at once share the wait.
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="deliver") as threads:
+        rows = list(threads.map(write, enumerate(accepted)))
     facts.append(store, "assets", assets_part(wave), rows)
     return rows
+
+
+def _write(
+    store: Store, wave: Wave, final: Decision, ask: Ask, picture: Mapping[str, Any]
+) -> dict[str, object]:
+    """Writes one asset and its manifest; returns its row."""
+    data, format = _encode(
+        read_image(store, final.image, picture["format"]), picture["format"], wave.deliver
+    )
+    name = f"assets/{wave.name}/{final.brief}/{final.brief}-{final.rank}"
+    asset = f"{name}.{_SUFFIXES.get(format, format)}"
+    row: dict[str, object] = {
+        "wave": wave.name,
+        "revision": wave.revision,
+        "brief": final.brief,
+        "asset": asset,
+        "image": final.image,
+        "request_id": final.request_id,
+        "draft_image": ask.reference or final.image,
+        "format": format,
+        "width": picture["width"],
+        "height": picture["height"],
+        "bytes": len(data),
+    }
+    manifest = {
+        **row,
+        "brief_text": wave.brief(final.brief).text,
+        "prompt": ask.request.prompt,
+        "model": ask.request.model,
+        "seed": ask.request.seed,
+        "score": final.score,
+    }
+    store.write(asset, data)
+    store.write(f"{name}.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    return row
 
 
 def _encode(data: bytes, format: str, wanted: Deliver) -> tuple[bytes, str]:
@@ -93,5 +104,7 @@ def _encode(data: bytes, format: str, wanted: Deliver) -> tuple[bytes, str]:
     with Image.open(io.BytesIO(data)) as picture:
         out = io.BytesIO()
         options = {} if wanted.format == "png" else {"quality": wanted.quality}
-        picture.convert("RGB").save(out, wanted.format.upper(), **options)
+        # JPEG has no transparency; the others keep it.
+        kept = picture.convert("RGB") if wanted.format == "jpeg" else picture
+        kept.save(out, wanted.format.upper(), **options)
     return out.getvalue(), wanted.format
