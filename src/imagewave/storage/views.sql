@@ -124,6 +124,11 @@ SELECT attempts.wave, asked.brief, attempts.kind, attempts.model, attempts.job_i
 FROM attempts LEFT JOIN asked USING (wave, request_id);
 COMMENT ON VIEW costs IS 'What was paid for, one row per attempt, in the wave whose job paid it (any revision). What a wave reused is not here.';
 
+CREATE VIEW ledger AS
+SELECT seq, kind, job_id, wave, usd, settles, settlement, "at" AS recorded_at
+FROM raw_ledger;
+COMMENT ON VIEW ledger IS 'Every movement of money, in order: hold, capture, release (settles is the hold that either closes) and late, a cost that came after.';
+
 CREATE VIEW funnel AS
 WITH drafts AS (
     SELECT requests.wave, requests.brief, requests.request_id, results.status = 'image' AS generated
@@ -314,8 +319,9 @@ LEFT JOIN prompts ON prompts.wave = decisions.wave AND prompts.brief = decisions
 LEFT JOIN results ON results.request_id = decisions.request_id
 LEFT JOIN tries ON tries.request_id = decisions.request_id
 LEFT JOIN screened ON screened.wave = decisions.wave AND screened.request_id = decisions.request_id
+WHERE NOT (decision = 'rejected' AND decisions.reason LIKE 'judge failed%')
 GROUP BY ALL;
-COMMENT ON VIEW trials IS 'What became of the drafts and finals of each brief, by model and template: tried, generated, past the screens, passed (good enough), accepted (chosen), and the attempts they took.';
+COMMENT ON VIEW trials IS 'What became of the drafts and finals of each brief, by model and template: tried, generated, past the screens, passed (good enough), accepted (chosen), and the attempts they took. What the judge gave no valid answer on is left out.';
 
 CREATE VIEW acceptance AS
 WITH grouped AS (

@@ -14,7 +14,7 @@ from imagewave.storage.rounds import Ask, Round
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Draft, Wave
 from imagewave.tasks.oversample import History, Policy, Rate, Reason, Step, next_step
-from imagewave.tasks.select import decisions_part
+from imagewave.tasks.select import NOT_JUDGED, decisions_part
 
 Prompts = Mapping[str, Sequence[tuple[str, str]]]
 
@@ -109,6 +109,7 @@ class _Past:
 
     tried: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
+    unjudged: Counter[str] = field(default_factory=Counter)
     samples: Counter[tuple[str, str]] = field(default_factory=Counter)
     barred: set[str] = field(default_factory=set)
     refusals: dict[str, Counter[str]] = field(default_factory=dict)
@@ -147,6 +148,7 @@ def _look_back(store: Store, wave: Wave, number: int) -> _Past:
     past.barred = refused - drawn
     for row in facts.read(store, "decisions", decisions_part(wave, "draft", number - 1)) or ():
         past.passed[row["brief"]] += row["decision"] != "rejected"
+        past.unjudged[row["brief"]] += row["reason"].startswith(NOT_JUDGED)
     return past
 
 
@@ -167,7 +169,13 @@ def _steps(
             passed, tried = past.counts(brief.id)
             prior = priors[brief.id]
             step = next_step(
-                prior, allowed, want=brief.want, accepted=passed, tried=tried, round=number
+                prior,
+                allowed,
+                want=brief.want,
+                accepted=passed,
+                tried=tried,
+                round=number,
+                unjudged=past.unjudged[brief.id],
             )
             if step.drafts and not past.usable(brief.id, prompts):
                 step = Step(drafts=0, reason=Reason.REFUSED, rate=step.rate, chance=0.0)
@@ -203,6 +211,8 @@ def _detail(step: Step, refusals: Mapping[str, int]) -> str:
     turned_down = ", ".join(f"{reason} ×{count}" for reason, count in sorted(refusals.items()))
     if step.reason is Reason.REFUSED:
         return f"every prompt was turned down ({turned_down}): change the brief"
+    if step.reason is Reason.UNJUDGED:
+        return "the judge gave no valid answer on drafts that could be enough: see judgements"
     if step.reason is Reason.HOPELESS:
         detail = "change the prompt, or the thresholds that its drafts fail"
     elif step.reason in (Reason.CAP, Reason.ROUNDS):

@@ -76,6 +76,7 @@ class Reason(StrEnum):
     ROUNDS = "rounds"
     HOPELESS = "low acceptance"
     REFUSED = "refused"
+    UNJUDGED = "unjudged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +94,25 @@ class Step:
 
 
 def next_step(
-    prior: Rate, policy: Policy, *, want: int, accepted: int, tried: int, round: int
+    prior: Rate,
+    policy: Policy,
+    *,
+    want: int,
+    accepted: int,
+    tried: int,
+    round: int,
+    unjudged: int = 0,
 ) -> Step:
     """The next round of one brief, the `round`-th (from 1).
 
     The aim is the chosen confidence, or the best that the cap allows. A round asks for the smallest
     n that leaves no more than its share of the risk: with two rounds to come after it, it need only
     succeed with 1 - (1 - aim)^(1/3), for what it misses they can bring, sized by what it showed.
+
+    `unjudged` of the drafts tried have no valid judgement: they say nothing of the rate, and where
+    they could be enough, more drafts are no remedy for a judge that does not answer.
     """
-    rate = prior.after(accepted, tried)
+    rate = prior.after(accepted, tried - unjudged)
     need = want - accepted
     room = policy.cap(want) - tried
     chance = _chance(rate.a, rate.b, need, room)
@@ -111,6 +122,8 @@ def next_step(
 
     if need <= 0:
         return step(Reason.ENOUGH)
+    if unjudged >= need:
+        return step(Reason.UNJUDGED)
     if room <= 0:
         return step(Reason.CAP)
     rounds_left = policy.max_rounds - round + 1

@@ -1,19 +1,25 @@
 """Decides which pictures of a brief are accepted: the best, no two of them alike.
 
-Pictures that passed the screens and the judge are ranked by the judge's composite score (equal
-scores: by address, so that every run ranks alike). The first `want` are accepted, the others kept
-in reserve; near-duplicates fell at the screens already.
+Pictures that passed the screens and the judge are ranked by the judge's composite score; equal
+scores, as where nobody judges, by sharpness, then by address, so that every run ranks alike. From
+the best on, each is kept unless it resembles one that was: of pictures that are near-duplicates the
+judge's favourite stays, which the screens, that know no scores, could not see to. The first `want`
+are accepted, the others kept in reserve. docs/judging.md documents it.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from imagewave.storage import facts
+from imagewave.storage.analytics import query
 from imagewave.storage.rounds import Answer, Ask
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
 from imagewave.tasks.judge import Judgement
+
+NOT_JUDGED = "judge failed"
+"""How the reason begins where a picture was rejected for want of a valid judgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,14 @@ class Candidate:
     answer: Answer | None
     failed_checks: tuple[str, ...]
     judgement: Judgement | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What pictures are compared by: a 64-bit perceptual hash (None: unknown), and sharpness."""
+
+    phash: int | None = None
+    sharpness: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +70,17 @@ def select(
     by_brief: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         by_brief[candidate.ask.brief].append(candidate)
+    looks = _looks(store, [c.answer.image for c in candidates if c.answer and c.answer.image])
     decisions = [
         decision
         for brief in wave.briefs
-        for decision in decide(by_brief[brief.id], want=brief.want, judged=judged)
+        for decision in decide(
+            by_brief[brief.id],
+            want=brief.want,
+            judged=judged,
+            looks=looks,
+            radius=wave.screen.duplicate_distance,
+        )
     ]
     rows = [
         {
@@ -86,24 +107,64 @@ def decisions_part(wave: Wave, tier: str, number: int) -> str:
     return f"{wave.name}-{wave.revision}-{tier}-{number}"
 
 
-def decide(candidates: Sequence[Candidate], *, want: int, judged: bool) -> list[Decision]:
-    """The decisions on one brief's candidates, best first."""
-    good: list[tuple[Candidate, str]] = []
-    bad: list[tuple[Candidate, str]] = []
-    for candidate in candidates:
+def decide(
+    candidates: Sequence[Candidate],
+    *,
+    want: int,
+    judged: bool,
+    looks: Mapping[str, Look],
+    radius: int,
+) -> list[Decision]:
+    """The decisions on one brief's candidates, best first.
+
+    `looks` knows pictures by their address; hashes within `radius` bits are near-duplicates.
+    """
+
+    def look(candidate: Candidate) -> Look:
+        return looks.get(candidate.answer.image, Look()) if candidate.answer else Look()
+
+    def order(candidate: Candidate) -> tuple[float, float, str]:
+        return -_score(candidate), -look(candidate).sharpness, candidate.ask.request.id
+
+    kept: list[Candidate] = []
+    rejected: list[tuple[Candidate, str]] = []
+    for candidate in sorted(candidates, key=order):
         reason = _rejection(candidate, judged=judged)
-        (bad if reason else good).append((candidate, reason))
+        if not reason:
+            twin = next((k for k in kept if _alike(look(k), look(candidate), radius)), None)
+            reason = f"like {twin.ask.request.id}, which ranks higher" if twin else ""
+        if reason:
+            rejected.append((candidate, reason))
+        else:
+            kept.append(candidate)
+    return [
+        *(
+            _decision(candidate, "accepted" if rank <= want else "reserve", rank, "")
+            for rank, candidate in enumerate(kept, 1)
+        ),
+        *(_decision(candidate, "rejected", 0, reason) for candidate, reason in rejected),
+    ]
 
-    def order(item: tuple[Candidate, str]) -> tuple[float, str]:
-        return -_score(item[0]), item[0].ask.request.id
 
-    decisions = []
-    for rank, (candidate, _) in enumerate(sorted(good, key=order), 1):
-        decision = "accepted" if rank <= want else "reserve"
-        decisions.append(_decision(candidate, decision, rank, ""))
-    for candidate, reason in bad:
-        decisions.append(_decision(candidate, "rejected", 0, reason))
-    return decisions
+def _looks(store: Store, images: Sequence[str]) -> dict[str, Look]:
+    rows = query(
+        store,
+        "SELECT image, phash, blur FROM images WHERE image IN (SELECT unnest(?::VARCHAR[]))",
+        [sorted(set(images))],
+    )
+    return {
+        row["image"]: Look(
+            phash=int(row["phash"], 16) if row["phash"] else None,
+            sharpness=row["blur"] or 0.0,
+        )
+        for row in rows
+    }
+
+
+def _alike(one: Look, other: Look, radius: int) -> bool:
+    if one.phash is None or other.phash is None:
+        return False
+    return (one.phash ^ other.phash).bit_count() <= radius
 
 
 def _rejection(candidate: Candidate, *, judged: bool) -> str:
@@ -119,8 +180,10 @@ def _rejection(candidate: Candidate, *, judged: bool) -> str:
         return ""
     if candidate.judgement is None:
         return "not judged"
-    if candidate.judgement.verdict != "pass":
-        return f"judge {candidate.judgement.verdict}: {candidate.judgement.reason}"
+    if candidate.judgement.verdict == "failed":
+        return f"{NOT_JUDGED}: {candidate.judgement.reason}"
+    if candidate.judgement.verdict == "fail":
+        return f"judge: {candidate.judgement.reason}"
     return ""
 
 
