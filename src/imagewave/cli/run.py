@@ -15,7 +15,6 @@ from imagewave.cli.display import ProgressDisplay, print_summary
 from imagewave.storage.analytics import query
 from imagewave.storage.store import DEFAULT_STORE, Store
 
-
 _PROVIDER = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
 
 
@@ -50,7 +49,7 @@ def run(
     opened = Store.open(store)
     before = _spent(opened)
     if not _is_done(opened, loaded.name, loaded.revision):
-        with _provider(opened), _stopping_cleanly(opened, loaded.name):
+        with provider(opened), _stopping_cleanly(opened, loaded.name):
             _run_flow(wave, store, wait=wait)
     print_summary(opened, loaded.name, spent=_spent(opened) > before)
     if not _is_done(opened, loaded.name, loaded.revision):
@@ -76,7 +75,7 @@ def _is_done(store: Store, wave: str, revision: str) -> bool:
 
 
 @contextmanager
-def _provider(store: Store) -> Iterator[None]:
+def provider(store: Store) -> Iterator[None]:
     """The provider's key and address in the environment: the user's, or the embedded sandbox's."""
     # An address without a key is a mistake that the lane will name, not a wish for the sandbox.
     if any(os.environ.get(variable) for variable in _PROVIDER):
@@ -91,6 +90,14 @@ def _provider(store: Store) -> Iterator[None]:
         os.environ["GEMINI_API_KEY"] = "sandbox"
         os.environ["GOOGLE_GEMINI_BASE_URL"] = sandbox.url
         yield
+
+
+def quiet_prefect() -> None:
+    """Settings for Prefect inside a command; before its first import."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
 def _run_flow(wave: str, store: str, *, wait: bool) -> None:

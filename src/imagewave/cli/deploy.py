@@ -1,0 +1,53 @@
+"""`imagewave deploy`: work pools, deployments and automations on a Prefect server."""
+
+from typing import Annotated
+
+import typer
+
+from imagewave.storage.store import DEFAULT_STORE, Store
+
+
+def deploy(
+    wave: Annotated[
+        str,
+        typer.Argument(
+            help="A wave file (path or URL) that gets a deployment of its own.", metavar="[WAVE]"
+        ),
+    ] = "",
+    store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
+    cron: Annotated[str, typer.Option(help="When the wave runs, as a cron line.")] = "",
+    timezone: Annotated[str, typer.Option(help="The time zone of --cron.")] = "UTC",
+    notify: Annotated[
+        str, typer.Option(help="Notification block to tell of failures: slack-webhook/ops.")
+    ] = "",
+) -> None:
+    """Put imagewave on the Prefect server that PREFECT_API_URL names.
+
+    Creates the work pools `default` and `gpu`, the deployments `wave`, `watch` and `upkeep`, and
+    the automations for zombies, failures and budget stops. With a wave file, also a deployment for
+    that wave, of which one run at a time is let through. Repeat it whenever something changes.
+
+    Examples:
+
+      imagewave deploy --store s3://team/imagewave
+
+      imagewave deploy s3://team/waves/covers.toml --cron "0 6 * * 1" --store s3://team/imagewave
+    """
+    if cron and not wave:
+        raise typer.BadParameter("--cron needs a wave file to run.")
+    from prefect.schedules import Cron
+
+    from imagewave.deployments import server
+    from imagewave.storage.handover import absolute
+    from imagewave.storage.wavefile import load_wave
+
+    url = server.require_server()
+    opened = Store.open(store)
+    loaded = load_wave(wave) if wave else None
+    for made in server.deploy(opened, notify=notify or None):
+        print(made)
+    if loaded is not None:
+        schedule = Cron(cron, timezone=timezone) if cron else None
+        name = server.deploy_wave(opened, loaded, absolute(wave), schedule)
+        print(f"deployment {name}" + (f", {cron} {timezone}" if cron else ""))
+    print(f"Deployed to {url}. Start a worker where the keys are: prefect worker start -p default")

@@ -1,0 +1,1 @@
+"""What `imagewave deploy` puts on a Prefect server, as Prefect's own files."""

@@ -1,0 +1,42 @@
+"""Keeps a store fit; safe while waves run on it."""
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from imagewave.flows.labels import artifact_key
+from imagewave.storage.store import Store
+from imagewave.tasks import upkeep as keeping
+
+
+@flow(name="upkeep", flow_run_name="upkeep {store}")
+def upkeep(store: str) -> dict[str, int]:
+    """Compacts the facts and reports orphans.
+
+    Returns counts: parts merged, orphaned images, jobs that were planned and never sent.
+    """
+    merged = compact(store)
+    found = orphans(store)
+    counts = {
+        "parts merged": sum(merged.values()),
+        "orphaned images": len(found.images),
+        "unsent jobs": len(found.jobs),
+    }
+    lines = [f"- {what}: {count}" for what, count in counts.items()]
+    lines += [f"  - `{path}`" for path in (*found.images, *found.jobs)[:100]]
+    key = artifact_key("upkeep", Store.open(store).id[:8])
+    create_markdown_artifact("\n".join(lines), key=key, description=f"upkeep of {store}")
+    get_run_logger().info("%s", counts)
+    return counts
+
+
+@task(name="compact", cache_policy=NO_CACHE)
+def compact(store: str) -> dict[str, int]:
+    """Merges small parts of the facts."""
+    return keeping.compact(Store.open(store, create=False))
+
+
+@task(name="orphans", cache_policy=NO_CACHE)
+def orphans(store: str) -> keeping.Orphans:
+    """Looks for what nobody wants."""
+    return keeping.orphans(Store.open(store, create=False))
