@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -58,7 +59,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """One generation to be asked of a model.
 
@@ -83,7 +84,7 @@ class Request:
     sample: int = 0
     seed: int | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The content address: 32 hex digits over everything but `kind`."""
         content = self._fields()
