@@ -19,8 +19,8 @@ QUERIES = re.findall(
     re.MULTILINE | re.DOTALL,
 )
 
-# A view in bold, what it says, and its columns.
-VIEWS = re.findall(r"^\*\*`(\w+)`\*\* (.*?)\nColumns: (.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
+# A view in bold and, after what it says, its columns.
+VIEWS = re.findall(r"^\*\*`(\w+)`\*\* .*?\nColumns: (.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,11 @@ def test_a_query_answers_as_the_page_says(store: Store, query: str, answer: str)
     ] == rows
 
 
-def test_the_page_says_what_each_view_is() -> None:
-    described = [(name, " ".join(comment.split())) for name, comment, _ in VIEWS]
-    assert described == analytics.views()
+def test_the_page_has_every_view() -> None:
+    assert [name for name, _ in VIEWS] == [name for name, _ in analytics.views()]
 
 
-@pytest.mark.parametrize(("name", "columns"), [(name, columns) for name, _, columns in VIEWS])
+@pytest.mark.parametrize(("name", "columns"), VIEWS)
 def test_the_page_names_each_views_columns(name: str, columns: str) -> None:
     with analytics.connect(None) as connection:
         described = connection.execute(f"DESCRIBE {name}").fetchall()

@@ -25,6 +25,7 @@ from tests.storage.builders import (
 )
 
 from imagewave.storage import analytics, facts
+from imagewave.storage.ledger import Budget, Ledger
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS
 
@@ -283,6 +284,23 @@ def test_a_released_job_holds_nothing(local_store: Store) -> None:
     assert (row["event"], row["held_usd"], row["message"]) == ("released", 0, "429")
 
 
+def test_the_ledger_tells_every_movement_of_money(store: Store) -> None:
+    ledger = Ledger(store)
+    ledger.hold("job-1", WAVE, usd("0.5"), Budget())
+    ledger.capture("job-1", usd("0.3"))
+    ledger.capture_late("job-1", WAVE, usd("0.01"), "batches/job-1")
+    rows = analytics.query(store, "SELECT * EXCLUDE (recorded_at) FROM ledger ORDER BY seq")
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "hold", "job-1", WAVE, usd("0.5"), None, None),
+        (2, "capture", "job-1", WAVE, usd("0.3"), 1, None),
+        (3, "late", "job-1", WAVE, usd("0.01"), None, "batches/job-1"),
+    ]
+    [first, *_] = column(store, "SELECT recorded_at FROM ledger ORDER BY seq")
+    assert timedelta() <= datetime.now(UTC).replace(tzinfo=None) - first < timedelta(minutes=5)
+    ledger.hold("job-2", WAVE, usd("0.5"), Budget())
+    assert column(store, "SELECT count(*) FROM ledger") == [4]
+
+
 # Waves, revisions and reuse.
 
 
@@ -430,7 +448,7 @@ def test_the_views_of_the_contract_are_there() -> None:
     assert names >= {
         "waves", "briefs", "prompts", "requests", "jobs", "attempts", "results", "images",
         "screens", "judgements", "decisions", "finals", "assets", "findings", "costs", "funnel",
-        "cost_per_accepted", "lineage",
+        "cost_per_accepted", "lineage", "ledger",
     }  # fmt: skip
 
 
@@ -444,6 +462,7 @@ def test_a_query_makes_only_the_views_it_names(wave: Store) -> None:
     assert not analytics.asks_for_facts("SELECT 1")
     assert made("select * from FINDINGS") == {"raw_findings", "every_findings", "findings"}
     assert analytics.asks_for_facts("from Findings")
+    assert analytics.asks_for_facts("from ledger")
     assert "lineage" in made("SHOW TABLES")
 
 

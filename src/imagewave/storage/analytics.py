@@ -18,6 +18,19 @@ from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT, SQL_TYPES
 # A query with such a word, or one that starts so, asks which views there are.
 _ASKS_FOR_NAMES = re.compile(r"show|describe|pragma|information_schema|(duckdb|sqlite|pg)_\w+")
 
+# The ledger's entries are files of their own (storage/ledger.py), not rows of a fact table.
+_LEDGER = "raw_ledger"
+_LEDGER_TYPES = {
+    "seq": "BIGINT",
+    "kind": "VARCHAR",
+    "job_id": "VARCHAR",
+    "wave": "VARCHAR",
+    "usd": "DECIMAL(18,9)",
+    "at": "TIMESTAMP",
+    "settles": "BIGINT",
+    "settlement": "VARCHAR",
+}
+
 _COMMENT = re.compile(r"^COMMENT ON VIEW \w+ IS '(.*)';$", re.MULTILINE)
 _REMARKS = re.compile(r"^(--|COMMENT ON ).*$", re.MULTILINE)
 
@@ -58,6 +71,9 @@ def connect(store: Store | None, sql: str | None = None) -> duckdb.DuckDBPyConne
     connection = duckdb.connect()
     for table in tables:
         connection.execute(_raw_view(table, files.get(table, [])))
+    if _LEDGER in needed:
+        entries = [] if store is None else _ledger_files(store)
+        connection.execute(_ledger_view(entries))
     for name, definition in definitions.items():
         if name in needed:
             connection.execute(definition)
@@ -85,7 +101,8 @@ def answered(store: Store, request_ids: Iterable[str]) -> set[str]:
 
 def asks_for_facts(sql: str) -> bool:
     """Whether the statements look at any fact, and so need a store."""
-    return bool(_tables(_needed(sql, _definitions())))
+    needed = _needed(sql, _definitions())
+    return bool(_tables(needed)) or _LEDGER in needed
 
 
 def views() -> list[tuple[str, str]]:
@@ -104,6 +121,7 @@ def _definitions() -> dict[str, str]:
     # The raw views' statements are made when it is known which files they read.
     return (
         {f"raw_{table}": "" for table in COLUMNS}
+        | {_LEDGER: ""}
         | {f"every_{table}": _every_view(table) for table in COLUMNS}
         | {statement.split(maxsplit=3)[2]: statement for statement in statements}
     )
@@ -154,6 +172,21 @@ def _raw_view(table: str, files: list[Path]) -> str:
         nulls = (f'NULL::{SQL_TYPES[kind]} AS "{name}"' for name, kind in COLUMNS[table].items())
         source = f"SELECT {', '.join(nulls)} WHERE false"
     return f"CREATE VIEW raw_{table} AS {source}"
+
+
+def _ledger_files(store: Store) -> list[Path]:
+    entries = [file for file in store.list("ledger") if file.count("/") == 1]
+    return mirror.local_files(store, entries)
+
+
+def _ledger_view(files: list[Path]) -> str:
+    types = ", ".join(f"'{name}': '{kind}'" for name, kind in _LEDGER_TYPES.items())
+    if files:
+        source = f"FROM read_json([{', '.join(map(_literal, files))}], columns = {{{types}}})"
+    else:
+        nulls = (f'NULL::{kind} AS "{name}"' for name, kind in _LEDGER_TYPES.items())
+        source = f"SELECT {', '.join(nulls)} WHERE false"
+    return f"CREATE VIEW {_LEDGER} AS {source}"
 
 
 def _every_view(table: str) -> str:

@@ -1,7 +1,7 @@
-"""A copy of a remote store's fact parts on this machine, so that SQL is as fast as on disk.
+"""A copy of a remote store's facts on this machine, so that SQL is as fast as on disk.
 
-Parts never change once they are there, so only those that are new are fetched, many at once. The
-copies are a cache: whoever removes them loses nothing but time.
+Their files never change once they are there, so only those that are new are fetched, many at once.
+The copies are a cache: whoever removes them loses nothing but time.
 """
 
 import os
