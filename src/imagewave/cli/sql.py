@@ -73,7 +73,7 @@ def sql(
 
       imagewave sql "from funnel"
 
-      imagewave sql "select brief, sum(cost_usd) from costs group by brief" --format csv
+      imagewave sql "select brief, accepted from funnel" --format csv
 
       imagewave sql "from lineage" -o lineage.parquet
 
