@@ -1,0 +1,132 @@
+"""The finals: the accepted drafts' first, others where one fails, and an end to it."""
+
+from collections.abc import Sequence
+
+from tests.tasks.waves import brief, drawn, prompts, refused, wave
+
+from imagewave.storage.rounds import Answer, Ask
+from imagewave.storage.wave import Final, Wave
+from imagewave.tasks.final import RENDERS, final_asks
+from imagewave.tasks.select import Candidate, Decision, decide
+
+LANE = "gemini-batch"
+FINAL = Final(model="gemini-nano-banana-2.1", size="2K")
+
+
+class Course:
+    """The rounds of finals of one wave, as the flow goes through them."""
+
+    def __init__(self, wave: Wave, drafts: Sequence[Decision]) -> None:
+        self.wave = wave
+        self.drafts = drafts
+        self.candidates: list[Candidate] = []
+        self.decisions: list[Decision] = []
+
+    def plan(self) -> list[Ask]:
+        return final_asks(
+            self.wave,
+            prompts(self.wave),
+            self.drafts,
+            self.candidates,
+            self.decisions,
+            lane=LANE,
+        )
+
+    def play(self, *good: str, refusing: Sequence[str] = ()) -> list[str]:
+        """One round: finals of the `good` drafts pass; returns the drafts that were rendered."""
+        asks = self.plan()
+        for ask in asks:
+            answer: Answer = refused(ask) if ask.about in refusing else drawn(ask)
+            failed = () if ask.about in good else ("blur",)
+            self.candidates.append(
+                Candidate(ask=ask, answer=answer, failed_checks=failed, judgement=None)
+            )
+        self.decisions = [
+            decision
+            for each in self.wave.briefs
+            for decision in decide(
+                [c for c in self.candidates if c.ask.brief == each.id],
+                want=each.want,
+                judged=False,
+                looks={},
+                radius=6,
+            )
+        ]
+        return [ask.about for ask in asks]
+
+
+def draft(id: str, rank: int, of: Wave, decision: str = "accepted") -> Decision:
+    [(prompt_id, _)] = prompts(of)["tulips"]
+    return Decision(
+        brief="tulips",
+        request_id=id,
+        prompt_id=prompt_id,
+        image=(id * 64)[:64],
+        decision=decision,
+        rank=rank,
+        score=0.9 - rank / 10,
+        reason="",
+    )
+
+
+def course(want: int = 2, spare: int = 1, carry: str = "reference") -> Course:
+    """A brief with `want` accepted drafts, named a, b, …, and some in reserve."""
+    of = wave(brief("tulips", want), final=FINAL.model_copy(update={"carry": carry}))
+    drafts = [
+        draft(chr(97 + n), n + 1, of, "accepted" if n < want else "reserve")
+        for n in range(want + spare)
+    ]
+    return Course(of, [*drafts, draft("z", 0, of, "rejected")])
+
+
+def test_each_accepted_draft_is_rendered_once() -> None:
+    finals = course()
+    assert finals.play("a", "b") == ["a", "b"]
+    assert finals.play() == []
+
+
+def test_a_final_carries_its_draft_as_the_wave_says() -> None:
+    by_reference, by_seed = course(carry="reference").plan()[0], course(carry="seed").plan()[0]
+    assert by_reference.request.references == (by_reference.reference,) == ("a" * 64,)
+    assert by_seed.request.references == ()
+    assert by_seed.request.seed is not None
+    assert (by_reference.request.model, by_reference.request.size) == (FINAL.model, "2K")
+    # The draft goes along at a price.
+    assert by_reference.estimate_usd > by_seed.estimate_usd
+
+
+def test_one_that_fails_falls_back_to_the_next_best_draft() -> None:
+    finals = course()
+    finals.play("a")
+    assert finals.play("c") == ["c"]
+    assert finals.play() == []
+
+
+def test_with_no_draft_left_another_sample_is_rendered_of_the_one_that_failed() -> None:
+    finals = course(want=2, spare=0)
+    first = finals.plan()[1].request
+    finals.play("a")
+    [again] = finals.plan()
+    assert again.about == "b"
+    assert (again.request.sample, first.sample) == (1, 0)
+    assert again.request.seed != first.seed
+    finals.play("b")
+    assert finals.plan() == []
+
+
+def test_a_draft_is_not_rendered_for_ever() -> None:
+    finals = course(want=1, spare=0)
+    rounds = [finals.play() for _ in range(RENDERS + 2)]
+    assert rounds == [["a"]] * RENDERS + [[], []]
+
+
+def test_a_draft_whose_final_was_refused_is_left_alone() -> None:
+    finals = course(want=1, spare=0)
+    finals.play(refusing=["a"])
+    assert finals.plan() == []
+
+
+def test_a_draft_that_has_a_good_final_gets_no_second_one() -> None:
+    finals = course(want=2, spare=0)
+    finals.play("a")
+    assert [finals.play() for _ in range(2)] == [["b"], ["b"]]
