@@ -186,6 +186,16 @@ def test_input_that_is_no_json_fails_the_whole_job(bench: Bench, tmp_path: Path)
     assert "line 2" in raw["error"]["message"]
 
 
+def test_a_job_needs_its_input_file_no_more_once_it_is_accepted(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.control("PUT", "config", {"pending_s": 0.2})
+    source = bench.upload(tmp_path, [request_row("a", "x")])
+    job = bench.client.batches.create(model=LITE, src=source)
+    bench.client.files.delete(name=source)
+    assert bench.wait(str(job.name)).state == types.JobState.JOB_STATE_SUCCEEDED
+
+
 def test_an_unknown_input_file_is_refused_at_once(bench: Bench) -> None:
     with pytest.raises(errors.ClientError, match="may not exist"):
         bench.client.batches.create(model=LITE, src="files/nothere")

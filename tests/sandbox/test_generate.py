@@ -209,6 +209,14 @@ def test_an_answer_stops_at_its_token_limit(bench: Bench) -> None:
     assert len(str(response.text)) == 20
 
 
+def test_a_failed_call_is_an_error_of_its_class_and_passes(bench: Bench) -> None:
+    bench.control("PUT", "config", {"defects": {"error_8": 1.0}})
+    with pytest.raises(errors.ClientError) as error:
+        _expand(bench, "Brief: a kettle")
+    assert (error.value.code, error.value.status) == (429, "RESOURCE_EXHAUSTED")
+    assert "kettle" in _expand(bench, "Brief: a kettle")
+
+
 @pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
 def test_async_clients_are_served_too(bench: Bench) -> None:
     import asyncio

@@ -63,7 +63,7 @@ def answer(
     thoughts = thought_tokens(ask.model.id, ask.thinking)
     if draws(ask.model) and Defect.TEXT_ONLY not in defects:
         parts = _picture_parts(ask, key, defects, neighbour, tiny, pad_to)
-        image = price_of(ask.model.id).image_tokens[ask.size]
+        image = ask.image_tokens or price_of(ask.model.id).image_tokens[ask.size]
         tokens = Tokens(prompt=prompt_tokens, image=image, thoughts=thoughts)
         return _candidate(ask, parts, "image", tokens, defects)
     text = _text(ask, key, defects)
@@ -93,10 +93,12 @@ def _picture_parts(
 ) -> list[dict[str, Any]]:
     spoiled = next(iter(defects & PICTURE_DEFECTS), None)
     if spoiled is Defect.WRONG_ASPECT:
-        ask = replace(ask, ratio="21:9" if ask.ratio != "21:9" else "1:1")
+        wide = ask.ratio != "21:9"
+        other = (1024, 1024) if ask.pixels != (1024, 1024) else (1536, 512)
+        ask = replace(ask, ratio="21:9" if wide else "1:1", pixels=ask.pixels and other)
     if spoiled is Defect.NEAR_DUPLICATE and neighbour is not None:
         copied, copied_key = neighbour
-        copied = replace(copied, ratio=ask.ratio, size=ask.size, model=ask.model)
+        copied = replace(copied, ratio=ask.ratio, size=ask.size, pixels=ask.pixels, model=ask.model)
         data = damage.near_duplicate(pictures.draw(_recipe(copied, copied_key, tiny)))
     else:
         picture = pictures.draw(_recipe(ask, key, tiny))
@@ -124,7 +126,7 @@ def _picture_parts(
 
 
 def _recipe(ask: Ask, key: str, tiny: int) -> pictures.Recipe:
-    width, height = picture_size(ask.model, ask.ratio, ask.size)
+    width, height = ask.pixels or picture_size(ask.model, ask.ratio, ask.size)
     return pictures.Recipe(
         model=ask.model.id,
         prompt=f"{ask.system}\n{without_markers(ask.prompt)}",
@@ -207,7 +209,7 @@ def _respond(
 
 def _usage(ask: Ask, tokens: Tokens) -> dict[str, Any]:
     """Usage metadata; like every protobuf, it leaves out what is zero."""
-    seen = sum(_image_tokens(ask, image) for image in ask.images)
+    seen = seen_tokens(ask)
     candidates = tokens.image + tokens.text
     numbers = {
         "promptTokenCount": tokens.prompt,
@@ -227,9 +229,14 @@ def _usage(ask: Ask, tokens: Tokens) -> dict[str, Any]:
     return usage
 
 
+def seen_tokens(ask: Ask) -> int:
+    """Input tokens of the pictures that are sent along."""
+    return sum(_image_tokens(ask, image) for image in ask.images)
+
+
 def _prompt_tokens(ask: Ask) -> int:
-    seen = sum(_image_tokens(ask, image) for image in ask.images)
-    return _tokens(ask.prompt) + (_tokens(ask.system) if ask.system else 0) + seen
+    system = _tokens(ask.system) if ask.system else 0
+    return _tokens(ask.prompt) + system + seen_tokens(ask)
 
 
 def _tokens(text: str) -> int:

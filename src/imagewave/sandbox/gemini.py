@@ -1,7 +1,10 @@
 """The Gemini API's routes: models, files, batches and generateContent."""
 
 import asyncio
+import hashlib
+import os
 import time
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -18,7 +21,7 @@ from imagewave.sandbox.jobs import Job
 from imagewave.sandbox.ledger import Entry
 from imagewave.sandbox.models import draws, served
 from imagewave.sandbox.prices import bill
-from imagewave.sandbox.results import BadInput, read_lines
+from imagewave.sandbox.results import count_lines
 from imagewave.sandbox.service import Service
 from imagewave.sandbox.wire import ApiError, CreateBatchRequest, parse, to_ask
 
@@ -35,6 +38,7 @@ def routes(service: Service) -> list[Route]:
 class _Gemini:
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._calls: Counter[str] = Counter()
 
     def routes(self, version: str) -> list[Route]:
         root = f"/{version}"
@@ -66,16 +70,18 @@ class _Gemini:
         service = self._service
         model = service.model(name, "generateContent")
         ask = to_ask(payload, model, service.read_file)
-        # A call has no key: what it says stands in for one.
-        key = f"{model.id}\0{ask.system}\0{ask.prompt}\0{ask.seed}"
+        # A call has no key: what it asks stands in for one.
+        asked = f"{model.id}\0{ask.system}\0{ask.prompt}\0{ask.seed}"
+        key = hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
         defects = service.config.defects.choose(
             seed=service.config.seed,
             key=key,
             prompt=ask.prompt,
             wants_image=draws(model),
             has_references=bool(ask.images),
-            asked_before=0,
+            asked_before=self._calls[key],
         )
+        self._calls[key] += 1
         answered = answer(ask, key=key, defects=defects, tiny=service.config.tiny)
         entry = Entry(
             time=time.time(),
@@ -104,17 +110,14 @@ class _Gemini:
         if service.faults.take("create_unheard"):
             return Hangup()
         _raise_fault(service, "create_429", "RESOURCE_EXHAUSTED")
-        payload = await json_body(request)
-        refusals = {
-            status: fault
-            for name, status in (("create_500", "INTERNAL"), ("create_503", "UNAVAILABLE"))
-            if (fault := service.faults.take(name))
-        }
-        if any(not fault["accepted"] for fault in refusals.values()):
-            raise _fault_error(*next(iter(refusals.items())))
-        job = await self._accept(_name(request), payload)
-        if refusals:
-            raise _fault_error(*next(iter(refusals.items())))
+        failing = service.faults.take("create_500")
+        status = "INTERNAL" if failing else "UNAVAILABLE"
+        failing = failing or service.faults.take("create_503")
+        if failing and not failing["accepted"]:
+            raise _fault_error(status, failing)
+        job = await self._accept(_name(request), await json_body(request))
+        if failing:
+            raise _fault_error(status, failing)
         if service.faults.take("create_dropped"):
             return Hangup()
         if slow := service.faults.take("create_slow"):
@@ -140,12 +143,13 @@ class _Gemini:
                     "INVALID_ARGUMENT",
                     f"Request payload size exceeds the limit: {_INLINE_LIMIT} bytes.",
                 )
-            service.jobs.inline_path(job_id).write_bytes(encoded)
-            count, file_id = len(rows), ""
+            service.jobs.input_path(job_id).write_bytes(encoded)
+            file_id = ""
         elif source.file_name:
             stored = service.files.get(source.file_name.removeprefix("files/"))
             file_id = stored.id
-            count = await asyncio.to_thread(_count, service, file_id)
+            # The job keeps its input, whatever becomes of the uploaded file.
+            os.link(service.files.path(file_id), service.jobs.input_path(job_id))
         else:
             raise ApiError("INVALID_ARGUMENT", "batch.input_config: no input is given.")
         return service.jobs.create(
@@ -153,7 +157,7 @@ class _Gemini:
             model=model,
             display_name=batch.display_name,
             source=file_id,
-            count=count,
+            count=await asyncio.to_thread(count_lines, service.jobs.input_path(job_id)),
         )
 
     async def get_batch(self, request: Request) -> Response:
@@ -186,17 +190,6 @@ class _Gemini:
 
 def _name(request: Request) -> str:
     return str(request.path_params["name"])
-
-
-def _count(service: Service, file_id: str) -> int:
-    """How many requests the input holds; what cannot be read fails the job later, not here."""
-    count = 0
-    try:
-        for _ in read_lines(service.files.path(file_id)):
-            count += 1
-    except BadInput:
-        return count + 1
-    return count
 
 
 def _raise_fault(service: Service, name: str, status: str) -> None:

@@ -18,14 +18,14 @@ from typing import Any
 
 import orjson
 
+from imagewave.sandbox import openai_results
 from imagewave.sandbox.config import Config
 from imagewave.sandbox.disk import write_atomically
 from imagewave.sandbox.faults import Faults
 from imagewave.sandbox.files import FileStore
 from imagewave.sandbox.ledger import Entry, Ledger
 from imagewave.sandbox.models import known
-from imagewave.sandbox.results import BadInput, Setting, write_results
-from imagewave.storage.catalog import Model
+from imagewave.sandbox.results import GEMINI, BadInput, Setting, write_results
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class Job:
     """One job; `end` is its terminal state, empty until then; times are epoch seconds.
 
     `source` is the input file's id, empty for inline requests; `result` the result file's id.
+    Only OpenAI's batches have an `endpoint`, `metadata` and `errors`, the id of a second file.
     """
 
     id: str
@@ -67,6 +68,9 @@ class Job:
     expires: float
     source: str = ""
     faults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    endpoint: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    errors: str = ""
     end: str = ""
     ended: float = 0.0
     message: str = ""
@@ -121,6 +125,10 @@ class Jobs:
         for job in self._jobs.values():
             if not job.end:
                 self._follow(job.id)
+        # A drawing thread may have outlived its job's cancellation.
+        for path in self._root.glob("*.results"):
+            if self._is_over(path.stem):
+                path.unlink()
 
     async def stop(self) -> None:
         """Leaves everything as it stands on disk."""
@@ -131,15 +139,23 @@ class Jobs:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def create(
-        self, *, job_id: str, model: Model, display_name: str, source: str, count: int
+        self,
+        *,
+        job_id: str,
+        model: str,
+        display_name: str,
+        source: str,
+        count: int,
+        endpoint: str = "",
+        metadata: dict[str, str] | None = None,
     ) -> Job:
-        """Accepts a job. Inline requests must already stand in `inline_path(job_id)`."""
+        """Accepts a job; its input must already stand in `input_path(job_id)`."""
         config, now = self._config(), time.time()
         dealt = {name: fault for name in _DEALT if (fault := self._faults.take(name))}
         starts = now + config.pending_s
         job = Job(
             id=job_id,
-            model=model.id,
+            model=model,
             display_name=display_name,
             count=count,
             created=now,
@@ -148,6 +164,8 @@ class Jobs:
             expires=now + config.expire_s,
             source=source,
             faults=dealt,
+            endpoint=endpoint,
+            metadata=metadata or {},
         )
         self._save(job)
         self._follow(job.id)
@@ -168,8 +186,11 @@ class Jobs:
     def cancel(self, job_id: str) -> None:
         """Ends the job without results or bill; a job that is done stays as it is."""
         job = self._jobs[job_id]
-        if not job.end and not self._faults.take("cancel_ignored"):
-            self._end(job, CANCELLED)
+        if job.end or self._faults.take("cancel_ignored"):
+            return
+        task = self._tasks[job_id]
+        self._end(job, CANCELLED)
+        task.cancel()
 
     def release(self, job_id: str) -> None:
         """Lets a stuck job start now."""
@@ -185,11 +206,11 @@ class Jobs:
             task.cancel()
         if job.result and self._files.path(job.result).exists():
             self._files.delete(job.result)
-        for path_of in (self._path, self._bill, self._out, self.inline_path):
+        for path_of in (self._path, self._bill, self._out, self._errors, self.input_path):
             path_of(job_id).unlink(missing_ok=True)
 
-    def inline_path(self, job_id: str) -> Path:
-        """Where a job's inline requests stand, as the lines of an input file would."""
+    def input_path(self, job_id: str) -> Path:
+        """Where a job's requests stand, as JSON Lines, until it is done."""
         return self._root / f"{job_id}.requests.jsonl"
 
     def _follow(self, job_id: str) -> None:
@@ -206,24 +227,25 @@ class Jobs:
                 async with asyncio.timeout(self._jobs[job_id].expires - time.time()):
                     await changed.wait()
             except TimeoutError:
-                self._end(self._jobs[job_id], EXPIRED)
+                self._end(self._jobs[job_id], EXPIRED, _REASONS[EXPIRED])
                 return
         job = self._jobs[job_id]
         await _sleep_until(job.starts)
-        if ended := next((end for fault, end in _ENDS.items() if fault in job.faults), None):
+        # OpenAI's batches keep what was answered before they ended.
+        empty_ends = {} if job.endpoint else _ENDS
+        if "job_failed" in job.faults:
+            empty_ends = {"job_failed": FAILED}
+        if ended := next((end for fault, end in empty_ends.items() if fault in job.faults), None):
             await _sleep_until(job.due)
-            self._end_if_open(job_id, ended, _REASONS.get(ended, ""))
+            self._end(job, ended, _REASONS.get(ended, ""))
             return
         try:
             entries = await self._work(job)
         except BadInput as error:
-            self._end_if_open(job_id, FAILED, str(error))
+            self._end(job, FAILED, str(error))
             return
         await _sleep_until(job.due)
-        if self._jobs[job_id].end:
-            self._out(job_id).unlink(missing_ok=True)
-        else:
-            self._settle(job_id, entries)
+        self._settle(job_id, entries)
 
     async def _work(self, job: Job) -> list[Entry]:
         """Draws the result file, or finds it drawn before a kill; returns the bill."""
@@ -232,18 +254,21 @@ class Jobs:
             return [Entry.from_json(line) for line in bill.read_bytes().splitlines()]
         setting = Setting(
             job=job.id,
-            model=known()[job.model],
+            model=openai_results.model_of(job.model) if job.endpoint else known()[job.model],
             count=job.count,
             config=self._config(),
             faults=job.faults,
             read_file=self._read_file,
             answered_before=self._ledger.answers_to,
             stopped=lambda: self._closing or self._is_over(job.id),
+            dialect=openai_results.dialect(job.endpoint) if job.endpoint else GEMINI,
         )
-        source = self._files.path(job.source) if job.source else self.inline_path(job.id)
         loop = asyncio.get_running_loop()
+        paths = (self.input_path(job.id), self._out(job.id))
+        if not job.endpoint:
+            return await loop.run_in_executor(self._pool, write_results, *paths, setting)
         return await loop.run_in_executor(
-            self._pool, write_results, source, self._out(job.id), setting
+            self._pool, openai_results.write_results, *paths, self._errors(job.id), setting
         )
 
     def _is_over(self, job_id: str) -> bool:
@@ -256,22 +281,30 @@ class Jobs:
         result = f"batch-{job_id}"
         if not self._bill(job_id).exists():
             write_atomically(self._bill(job_id), b"".join(e.to_json() + b"\n" for e in entries))
-        if self._out(job_id).exists():
-            self._files.adopt(result, self._out(job_id), self._config().file_ttl_s)
+        errors = f"errors-{job_id}"
+        for file_id, path in ((result, self._out(job_id)), (errors, self._errors(job_id))):
+            if path.exists():
+                self._files.adopt(file_id, path, self._config().file_ttl_s)
+        result, errors = (
+            file_id if self._files.path(file_id).exists() else "" for file_id in (result, errors)
+        )
         self._ledger.record(entries)
         if "result_gone" in job.faults:
             self._files.forget(result)
-        failed = sum(1 for entry in entries if entry.outcome == "error")
-        settled = replace(job, result=result, succeeded=len(entries) - failed, failed=failed)
-        self._end(settled, PARTIAL if "job_partial" in job.faults else SUCCEEDED)
-
-    def _end_if_open(self, job_id: str, end: str, message: str) -> None:
-        if not self._jobs[job_id].end:
-            self._end(self._jobs[job_id], end, message)
+        lost = ("error", "refused") if job.endpoint else ("error",)
+        failed = sum(1 for entry in entries if entry.outcome in lost and not entry.usd)
+        settled = replace(
+            job, result=result, errors=errors, succeeded=len(entries) - failed, failed=failed
+        )
+        partial = EXPIRED if job.endpoint else PARTIAL
+        ends = {**_ENDS, "job_partial": partial}
+        self._end(settled, next((ends[f] for f in ends if f in job.faults), SUCCEEDED))
 
     def _end(self, job: Job, end: str, message: str = "") -> None:
         self._save(replace(job, end=end, ended=time.time(), message=message))
         self._out(job.id).unlink(missing_ok=True)
+        self._errors(job.id).unlink(missing_ok=True)
+        self.input_path(job.id).unlink(missing_ok=True)
         self._tasks.pop(job.id, None)
 
     def _save(self, job: Job) -> None:
@@ -283,6 +316,9 @@ class Jobs:
 
     def _out(self, job_id: str) -> Path:
         return self._root / f"{job_id}.results"
+
+    def _errors(self, job_id: str) -> Path:
+        return self._root / f"{job_id}.errors"
 
     def _bill(self, job_id: str) -> Path:
         return self._root / f"{job_id}.bill.jsonl"

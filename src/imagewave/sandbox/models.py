@@ -1,4 +1,4 @@
-"""The models that the sandbox answers for: Google's, as the catalog knows them."""
+"""The models that the sandbox answers for, as the catalog knows them."""
 
 from datetime import UTC, date, datetime
 
@@ -14,15 +14,15 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def known() -> dict[str, Model]:
-    """Every model that Google ever served, by id; retired ones included."""
-    return {model.id: model for model in models() if model.provider == "google"}
+def known(provider: str = "google") -> dict[str, Model]:
+    """Every model that the provider ever served, by id; retired ones included."""
+    return {model.id: model for model in models() if model.provider == provider}
 
 
-def served() -> list[Model]:
-    """The models that answer today."""
+def served(provider: str = "google") -> list[Model]:
+    """The provider's models that answer today."""
     day = today()
-    return [model for model in known().values() if model.alive(day) and is_priced(model.id)]
+    return [model for model in known(provider).values() if model.alive(day) and is_priced(model.id)]
 
 
 def draws(model: Model) -> bool:

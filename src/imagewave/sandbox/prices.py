@@ -13,9 +13,14 @@ _MILLION = Decimal(1_000_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """What one answer used. `text` is output that is neither image nor thought."""
+    """What one answer used. `text` is output that is neither image nor thought.
+
+    `seen` are input tokens of pictures, where they have a price of their own; else they are part
+    of `prompt`.
+    """
 
     prompt: int = 0
+    seen: int = 0
     image: int = 0
     text: int = 0
     thoughts: int = 0
@@ -27,6 +32,7 @@ class Price:
 
     since: date
     input: Decimal
+    seen: Decimal
     text: Decimal
     image: Decimal
     image_tokens: Mapping[str, int]
@@ -41,6 +47,7 @@ def _table() -> tuple[Decimal, dict[str, list[Price]]]:
         price = Price(
             since=row.get("since", date.min),
             input=Decimal(row["input"]),
+            seen=Decimal(row.get("seen", row["input"])),
             text=Decimal(row["text"]),
             image=Decimal(row.get("image", "0")),
             image_tokens=row.get("image_tokens", {}),
@@ -66,6 +73,7 @@ def bill(model_id: str, tokens: Tokens, *, batch: bool) -> Decimal:
     price = price_of(model_id)
     usd = (
         tokens.prompt * price.input
+        + tokens.seen * price.seen
         + tokens.image * price.image
         + (tokens.text + tokens.thoughts) * price.text
     ) / _MILLION

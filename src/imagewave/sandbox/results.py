@@ -28,6 +28,28 @@ class BadInput(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How a provider spells request lines, and what it makes of an answer.
+
+    `key` and `body` are the fields that name a line and hold its request; `ask` reads the body,
+    `settled` turns Gemini's answer (without an ask: an error) into the provider's.
+    """
+
+    key: str
+    body: str
+    ask: Callable[[Any, "Setting"], Ask]
+    settled: Callable[[Ask | None, Answer], Answer]
+
+
+GEMINI = Dialect(
+    key="key",
+    body="request",
+    ask=lambda body, setting: to_ask(body, setting.model, setting.read_file),
+    settled=lambda ask, answered: answered,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """What the lines of one job are answered with.
 
@@ -43,17 +65,20 @@ class Setting:
     read_file: Callable[[str], bytes]
     answered_before: Callable[[str], int]
     stopped: Callable[[], bool]
+    dialect: Dialect = GEMINI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class Line:
+    """One answered line, before its defects of the key are applied."""
+
     key: str | None
     metadata: object
     answer: Answer
     defects: frozenset[Defect]
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path, body: str = GEMINI.body) -> Iterator[dict[str, Any]]:
     """The input's lines, one at a time.
 
     Raises:
@@ -69,9 +94,15 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 raise BadInput(
                     f"Failed to parse line {number} of the input file: {error}"
                 ) from error
-            if not isinstance(row, dict) or not isinstance(row.get("request"), dict):
+            if not isinstance(row, dict) or not isinstance(row.get(body), dict):
                 raise BadInput(f"Line {number} of the input file has no request.")
             yield row
+
+
+def count_lines(path: Path) -> int:
+    """How many requests an input file holds, readable or not."""
+    with open(path, "rb") as file:
+        return sum(1 for line in file if line.strip())
 
 
 def write_results(source: Path, out: Path, setting: Setting) -> list[Entry]:
@@ -83,25 +114,41 @@ def write_results(source: Path, out: Path, setting: Setting) -> list[Entry]:
         BadInput: the input cannot be read.
     """
     entries: list[Entry] = []
-    lines = _swap_keys(_answered(source, setting, entries))
-    if setting.config.defects.shuffles(seed=setting.config.seed, job=setting.job):
-        lines = _shuffle(lines, random.Random(f"{setting.config.seed}/{setting.job}"))
-    with open(out, "wb") as file:
-        file.writelines(_spoil_file(_encode(lines), setting.faults))
-        file.flush()
-        os.fsync(file.fileno())
+    write_file(out, _encode(answered_lines(source, setting, entries)), setting.faults)
     return entries
 
 
-def _answered(source: Path, setting: Setting, entries: list[Entry]) -> Iterator[_Line]:
-    # A job that succeeds only in part answers its first half.
-    wanted = -(-setting.count // 2) if "job_partial" in setting.faults else setting.count
+def write_file(out: Path, lines: Iterable[bytes], faults: dict[str, dict[str, Any]]) -> None:
+    """Writes and syncs a result file, with what the faults do to it."""
+    with open(out, "wb") as file:
+        file.writelines(_spoil_file(lines, faults))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def answered_lines(source: Path, setting: Setting, entries: list[Entry]) -> Iterator[Line]:
+    """The answers in the order in which they are written; `entries` gets what is to be billed."""
+    lines = _swap_keys(_answered(source, setting, entries))
+    if setting.config.defects.shuffles(seed=setting.config.seed, job=setting.job):
+        lines = _shuffle(lines, random.Random(f"{setting.config.seed}/{setting.job}"))
+    return lines
+
+
+def answered_count(setting: Setting) -> int:
+    """How many lines are answered: of a job that ends early, the first half."""
+    early = setting.faults.keys() & {"job_partial", "job_expired", "job_cancelled"}
+    return -(-setting.count // 2) if early else setting.count
+
+
+def _answered(source: Path, setting: Setting, entries: list[Entry]) -> Iterator[Line]:
+    wanted = answered_count(setting)
     pad_mb = setting.faults.get("result_long_line", {}).get("mb", 0)
     neighbour: tuple[Ask, str] | None = None
-    for number, row in enumerate(read_lines(source)):
+    for number, row in enumerate(read_lines(source, setting.dialect.body)):
         if number >= wanted or setting.stopped():
             return
-        key = row.get("key") if isinstance(row.get("key"), str) else None
+        key = row.get(setting.dialect.key)
+        key = key if isinstance(key, str) else None
         seed_key = key if key is not None else f"{setting.job}#{number}"
         line, ask = _answer_line(row, key, seed_key, neighbour, setting, int(pad_mb * 750_000))
         if pad_mb and line.answer.outcome == "image":
@@ -134,12 +181,12 @@ def _answer_line(
     neighbour: tuple[Ask, str] | None,
     setting: Setting,
     pad_to: int,
-) -> tuple[_Line, Ask | None]:
+) -> tuple[Line, Ask | None]:
     try:
-        ask = to_ask(row["request"], setting.model, setting.read_file)
+        ask = setting.dialect.ask(row[setting.dialect.body], setting)
     except ApiError as error:
-        refused = failure(error.grpc_code, error.message)
-        return _Line(
+        refused = setting.dialect.settled(None, failure(error.grpc_code, error.message))
+        return Line(
             key=key, metadata=row.get("metadata"), answer=refused, defects=frozenset()
         ), None
     defects = setting.config.defects.choose(
@@ -158,12 +205,13 @@ def _answer_line(
         tiny=setting.config.tiny,
         pad_to=pad_to,
     )
-    return _Line(key=key, metadata=row.get("metadata"), answer=answered, defects=defects), ask
+    answered = setting.dialect.settled(ask, answered)
+    return Line(key=key, metadata=row.get("metadata"), answer=answered, defects=defects), ask
 
 
-def _swap_keys(lines: Iterable[_Line]) -> Iterator[_Line]:
+def _swap_keys(lines: Iterable[Line]) -> Iterator[Line]:
     """Lets a line marked so, and the one after it, exchange their keys."""
-    held: _Line | None = None
+    held: Line | None = None
     for line in lines:
         if held is not None:
             yield _with_key(held, line.key)
@@ -177,12 +225,12 @@ def _swap_keys(lines: Iterable[_Line]) -> Iterator[_Line]:
         yield held
 
 
-def _with_key(line: _Line, key: str | None) -> _Line:
-    return _Line(key=key, metadata=line.metadata, answer=line.answer, defects=line.defects)
+def _with_key(line: Line, key: str | None) -> Line:
+    return Line(key=key, metadata=line.metadata, answer=line.answer, defects=line.defects)
 
 
-def _shuffle(lines: Iterable[_Line], choose: random.Random) -> Iterator[_Line]:
-    window: list[_Line] = []
+def _shuffle(lines: Iterable[Line], choose: random.Random) -> Iterator[Line]:
+    window: list[Line] = []
     for line in lines:
         window.append(line)
         if len(window) > _SHUFFLE_WINDOW:
@@ -191,13 +239,17 @@ def _shuffle(lines: Iterable[_Line], choose: random.Random) -> Iterator[_Line]:
     yield from window
 
 
-def _encode(lines: Iterable[_Line]) -> Iterator[bytes]:
+def key_shown(line: Line) -> str | None:
+    """The key that the line carries."""
+    if line.key is None or Defect.KEY_MISSING in line.defects:
+        return None
+    return f"unknown-{line.key}" if Defect.KEY_UNKNOWN in line.defects else line.key
+
+
+def _encode(lines: Iterable[Line]) -> Iterator[bytes]:
     for line in lines:
         row = result_row(line.answer, line.metadata)
-        key = line.key
-        if Defect.KEY_UNKNOWN in line.defects:
-            key = f"unknown-{key}"
-        if key is not None and Defect.KEY_MISSING not in line.defects:
+        if (key := key_shown(line)) is not None:
             row = {"key": key, **row}
         encoded = orjson.dumps(row)
         yield encoded

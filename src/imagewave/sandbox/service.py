@@ -1,6 +1,5 @@
 """One running sandbox: its state folder, and everything that is shared by the APIs it speaks."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from imagewave.sandbox.config import Config
@@ -67,4 +66,4 @@ class Service:
 
     def configure(self, config: Config) -> None:
         """Takes effect for what is asked from now on."""
-        self.config = replace(config)
+        self.config = config
