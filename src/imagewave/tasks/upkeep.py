@@ -11,7 +11,7 @@ from imagewave.storage.tables import COLUMNS
 ENOUGH_PARTS = 100
 
 _UNSENT = """
-SELECT DISTINCT job_id FROM submissions
+SELECT DISTINCT job_id FROM raw_submissions
 WHERE job_id NOT IN (SELECT job_id FROM jobs WHERE event <> 'released') ORDER BY job_id
 """
 

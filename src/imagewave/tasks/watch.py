@@ -20,7 +20,7 @@ FROM jobs WHERE event IN ('claimed', 'accepted')
 """
 # Planned by a run that ended before it could hand them to the provider.
 _UNSENT_JOBS = """
-SELECT DISTINCT job_id FROM submissions
+SELECT DISTINCT job_id FROM raw_submissions
 WHERE job_id NOT IN (SELECT job_id FROM jobs WHERE event <> 'released')
 """
 
