@@ -1,0 +1,178 @@
+"""`imagewave run` as its users call it: a process of its own, its output, its exit status."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imagewave.sandbox.embedded import EmbeddedSandbox
+from imagewave.storage.analytics import query
+from imagewave.storage.store import Store
+from tests.servers import environment, make_bucket, s3_environment, start_moto
+
+WAVE = """
+[wave]
+name = "covers"
+[wait]
+poll_seconds = [0.1, 0.5]
+[final]
+size = "1K"
+[[brief]]
+id = "tulips"
+text = "Red tulips in the rain"
+"""
+BRIEF = '[wave]\nname = "w"\n[[brief]]\nid = "a"\ntext = "a red bicycle"\n'
+
+
+def imagewave(
+    folder: Path, *arguments: str, **surroundings: str
+) -> subprocess.CompletedProcess[str]:
+    """One call of the command line in a folder, with no key but what `surroundings` hold."""
+    keys = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL", "OPENAI_API_KEY")
+    kept = {name: value for name, value in os.environ.items() if name not in keys}
+    return subprocess.run(
+        [sys.executable, "-m", "imagewave", *arguments],
+        cwd=folder,
+        env={**kept, **surroundings},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSandbox]:
+    """A sandbox without defects that knows the usual keys."""
+    settings = {"defects": "none", "pending_s": 0.05, "running_s": 0.05}
+    with EmbeddedSandbox(tmp_path_factory.mktemp("sandbox"), settings=settings) as running:
+        yield running
+
+
+def test_a_wave_runs_without_any_set_up_and_again_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "covers.toml").write_text(WAVE)
+    home = {"PREFECT_HOME": str(tmp_path / "prefect")}
+
+    first = imagewave(tmp_path, "run", "covers.toml", **home)
+
+    assert first.returncode == 0, first.stderr
+    for expected in ("embedded sandbox", "requested", "final 1", "The bill", "Report:"):
+        assert expected in first.stdout
+    report = first.stdout.split("Report: ")[1].replace("\n", "").strip()
+    assert "<html" in Path(report).read_text()
+    assert "Traceback" not in first.stderr
+
+    second = imagewave(tmp_path, "run", "covers.toml", **home)
+
+    assert second.returncode == 0, second.stderr
+    assert "This run cost $0" in second.stdout
+    assert "final 1" in second.stdout
+
+
+def test_a_wave_runs_against_a_bucket(tmp_path: Path, sandbox: EmbeddedSandbox) -> None:
+    (tmp_path / "covers.toml").write_text(WAVE)
+    with start_moto() as endpoint:
+        store = f"s3://{make_bucket(endpoint)}/waves"
+        surroundings = {
+            **s3_environment(endpoint),
+            "GEMINI_API_KEY": "sandbox",
+            "GOOGLE_GEMINI_BASE_URL": sandbox.url,
+            "PREFECT_HOME": str(tmp_path / "prefect"),
+            "IMAGEWAVE_CACHE_DIR": str(tmp_path / "cache"),
+        }
+
+        ran = imagewave(tmp_path, "run", "covers.toml", "--store", store, **surroundings)
+
+        assert ran.returncode == 0, ran.stderr
+        assert "final 1" in ran.stdout
+        with environment(**surroundings):
+            opened = Store.open(store)
+            (asset,) = query(opened, "SELECT asset, bytes FROM assets")
+            assert len(opened.read(asset["asset"])) == asset["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[wave]\nname = "w"\n', "no briefs"),
+        (BRIEF.replace('"a"', '"../a"'), "'../a' cannot be the name of a folder"),
+        (BRIEF.replace('"a"', f'"{"a" * 300}"'), "has 300 characters"),
+        (BRIEF + '[draft]\nmodel = "dall-e-3"\n', "shut down on 2026-05-12"),
+        (BRIEF + '[draft]\nmodel = "no-such-model"\n', "no model 'no-such-model'"),
+        (BRIEF + "[draft]\nmodle = 1\n", "Did you mean 'model'?"),
+        (BRIEF + "[draft\n", "line 6"),
+    ],
+    ids=["empty", "climbing id", "long id", "retired", "unknown model", "unknown key", "no TOML"],
+)
+def test_a_bad_wave_file_is_one_clear_error_and_leaves_nothing(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    (tmp_path / "w.toml").write_text(text)
+
+    ran = imagewave(tmp_path, "run", "w.toml")
+
+    assert ran.returncode == 1
+    assert expected in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["w.toml"]
+
+
+def test_a_missing_wave_file_is_named(tmp_path: Path) -> None:
+    ran = imagewave(tmp_path, "run", "nowhere.toml")
+
+    assert ran.returncode == 1
+    assert "nowhere.toml: it does not exist" in ran.stderr
+
+
+def test_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "w.toml").write_text(BRIEF)
+    (tmp_path / "file").write_text("not a folder")
+
+    ran = imagewave(tmp_path, "run", "w.toml", "--store", "file/store")
+
+    assert ran.returncode == 1
+    assert "A file stands where a folder is needed" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [({"GEMINI_API_KEY": "bad-key"}, "API_KEY_INVALID"), ({}, "There is no key")],
+    ids=["wrong", "missing"],
+)
+def test_a_key_that_is_no_key_stops_before_anything_is_recorded(
+    tmp_path: Path, sandbox: EmbeddedSandbox, key: dict[str, str], expected: str
+) -> None:
+    (tmp_path / "w.toml").write_text(BRIEF)
+    surroundings = {
+        "GOOGLE_GEMINI_BASE_URL": sandbox.url,
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        **key,
+    }
+
+    ran = imagewave(tmp_path, "run", "w.toml", **surroundings)
+
+    assert ran.returncode == 1
+    assert expected in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert [path.name for path in (tmp_path / "imagewave-data").iterdir()] == ["store.json"]
+
+
+def test_sandbox_pictures_and_real_ones_do_not_share_a_store(
+    tmp_path: Path, sandbox: EmbeddedSandbox
+) -> None:
+    (tmp_path / "w.toml").write_text(BRIEF)
+    Store.open(str(tmp_path / "imagewave-data")).mark_realm("live")
+    surroundings = {
+        "GEMINI_API_KEY": "sandbox",
+        "GOOGLE_GEMINI_BASE_URL": sandbox.url,
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+    }
+
+    ran = imagewave(tmp_path, "run", "w.toml", **surroundings)
+
+    assert ran.returncode == 1
+    assert "holds live images" in ran.stderr
