@@ -112,9 +112,10 @@ def test_size_asks_for_pixels_whatever_their_shape() -> None:
 @pytest.mark.parametrize("declared", ["image/jpeg", "image/jpg", "IMAGE/JPEG; q=1"])
 def test_the_ways_to_say_jpeg(declared: str) -> None:
     verdict = check(GOOD, Thresholds(), declared_mime=declared)[1]
-    assert (verdict.check, verdict.passed, verdict.detail) == ("format", True, "")
+    assert (verdict.check, verdict.value, verdict.detail) == ("format", 1.0, "")
 
 
-def test_a_format_that_is_not_as_declared_is_named() -> None:
+def test_a_wrong_label_is_told_but_costs_no_image() -> None:
     verdict = check(GOOD, Thresholds(), declared_mime="image/png")[1]
-    assert (verdict.passed, verdict.detail) == (False, "declared image/png, is image/jpeg")
+    assert (verdict.value, verdict.detail) == (0.0, "declared image/png, is image/jpeg")
+    assert verdict.passed

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,3 +131,34 @@ def test_nothing_is_left_running(pictures: list[Path]) -> None:
     results.close()  # type: ignore[attr-defined]
 
     assert multiprocessing.active_children() == []
+
+
+def test_workers_do_not_outlive_a_killed_parent() -> None:
+    script = """
+import multiprocessing, time
+from imagewave.tasks.screening.pool import Pool
+if __name__ == "__main__":
+    with Pool(max_pixels=1000, workers=2):
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        time.sleep(3600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(workers) == 2
+
+    parent.kill()
+    parent.wait()
+
+    deadline = time.monotonic() + 30
+    while any(running(pid) for pid in workers):
+        assert time.monotonic() < deadline, "a worker is still there"
+        time.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # an orphan stays a zombie where nobody reaps it; it runs nothing

@@ -9,6 +9,7 @@ flight with it.
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,7 +48,7 @@ class Pool:
     def __init__(
         self, *, max_pixels: int, workers: int | None = None, seconds: float = 60.0
     ) -> None:
-        count = workers or len(os.sched_getaffinity(0))
+        count = workers or usable_cores()
         self._max_pixels = max_pixels
         self._seconds = seconds
         self._workers: list[_Worker] = []
@@ -146,6 +147,13 @@ def _batches(items: Iterable[tuple[str, Source]]) -> Iterator[list[tuple[str, So
         yield files
 
 
+def usable_cores() -> int:
+    """Cores this process may run on, where the system tells; else all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class _Lost(Exception):
     """A worker died or hung; the message says how."""
 
@@ -201,6 +209,7 @@ class _Worker:
 
 def _serve(pipe: Connection, max_pixels: int) -> None:
     """A worker's life: answer messages until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     cv2.setNumThreads(1)  # every core has a worker of its own
     pipe.send("ready")
     while True:
