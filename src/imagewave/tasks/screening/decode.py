@@ -57,7 +57,6 @@ _DAMAGE: Final = (
     RuntimeError,
     zlib.error,
     cv2.error,
-    Image.DecompressionBombError,
 )
 """What Pillow's and OpenCV's readers are known to raise on damaged files."""
 
@@ -114,6 +113,8 @@ def _opened(data: bytes, kind: ImageFormat) -> Image.Image:
             # Pillow warns of large images; the caller's own limit decides, a few lines below.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=[kind.upper()])
+    except Image.DecompressionBombError as bomb:
+        raise Undecodable(_reason(bomb)) from bomb
     except _DAMAGE as error:
         raise Undecodable(f"damaged {kind}: {_reason(error)}") from error
 
@@ -133,7 +134,8 @@ def _decoder(data: bytes, kind: ImageFormat, image: Image.Image) -> Pixels:
 
 
 def _jpeg(data: bytes, width: int, height: int) -> Pixels:
-    factor = min(reduction(width, height), 8)  # libjpeg scales to an eighth at most
+    wanted = reduction(width, height)
+    factor = min(wanted, 8)  # libjpeg scales to an eighth at most
     pixels: Pixels = simplejpeg.decode_jpeg(
         data,
         "RGB",
@@ -142,7 +144,7 @@ def _jpeg(data: bytes, width: int, height: int) -> Pixels:
         min_factor=factor,
         strict=True,
     )
-    return _shrunk(pixels)
+    return pixels if factor == wanted else _shrunk(pixels)
 
 
 def _png(data: bytes, width: int, height: int) -> Pixels:
