@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imagewave.sandbox import control, gemini
+from imagewave.sandbox import control, gemini, openai
 from imagewave.sandbox.config import Config
 from imagewave.sandbox.http import json_response
 from imagewave.sandbox.service import Service
@@ -32,19 +32,28 @@ def build_app(root: Path, config: Config) -> Starlette:
         lifespan=lifespan,
         exception_handlers={ApiError: _google_error, HTTPException: _http_error},
     )
-    app.add_middleware(_Keys)
+    app.add_middleware(_Keys, openai_app=openai.build_app(service))
     return app
 
 
 class _Keys:
-    """Refuses callers without a key, and keys that begin with `bad`."""
+    """Refuses callers without a key, and keys that begin with `bad`.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A bearer token is an OpenAI key: who brings one is passed on to that API, which shares paths
+    with Gemini's.
+    """
+
+    def __init__(self, app: ASGIApp, openai_app: ASGIApp) -> None:
         self._app = app
+        self._openai_app = openai_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request = Request(scope)
+            if request.headers.get("authorization", "").startswith("Bearer "):
+                refused = openai.key_error(request)
+                await (refused or self._openai_app)(scope, receive, send)
+                return
             error = _key_error(request)
             if error is not None:
                 await json_response(error.body(), error.http_code)(scope, receive, send)

@@ -154,7 +154,7 @@ class _Gemini:
             raise ApiError("INVALID_ARGUMENT", "batch.input_config: no input is given.")
         return service.jobs.create(
             job_id=job_id,
-            model=model,
+            model=model.id,
             display_name=batch.display_name,
             source=file_id,
             count=await asyncio.to_thread(count_lines, service.jobs.input_path(job_id)),
@@ -167,7 +167,8 @@ class _Gemini:
     async def list_batches(self, request: Request) -> Response:
         _raise_fault(self._service, "list_500", "INTERNAL")
         now = time.time()
-        listed = [job for job in self._service.jobs.all() if job.listed_from <= now]
+        jobs = self._service.jobs.all()
+        listed = [job for job in jobs if not job.endpoint and job.listed_from <= now]
         page, token = cut_page(request, listed, newest_first, default=50)
         operations = [batch_view(self._service, job, inline=False) for job in page]
         # An empty page is an empty object, without the list.
@@ -183,7 +184,7 @@ class _Gemini:
 
     def _job(self, request: Request) -> Job:
         job = self._service.jobs.get(_name(request))
-        if job is None:
+        if job is None or job.endpoint:
             raise ApiError("NOT_FOUND", "Requested entity was not found.")
         return job
 

@@ -232,10 +232,8 @@ class Jobs:
         job = self._jobs[job_id]
         await _sleep_until(job.starts)
         # OpenAI's batches keep what was answered before they ended.
-        empty_ends = {} if job.endpoint else _ENDS
-        if "job_failed" in job.faults:
-            empty_ends = {"job_failed": FAILED}
-        if ended := next((end for fault, end in empty_ends.items() if fault in job.faults), None):
+        kept = ("job_cancelled", "job_expired") if job.endpoint else ()
+        if ended := next((_ENDS[f] for f in _ENDS if f in job.faults and f not in kept), None):
             await _sleep_until(job.due)
             self._end(job, ended, _REASONS.get(ended, ""))
             return
@@ -268,7 +266,12 @@ class Jobs:
         if not job.endpoint:
             return await loop.run_in_executor(self._pool, write_results, *paths, setting)
         return await loop.run_in_executor(
-            self._pool, openai_results.write_results, *paths, self._errors(job.id), setting
+            self._pool,
+            openai_results.write_results,
+            *paths,
+            self._errors(job.id),
+            job.endpoint,
+            setting,
         )
 
     def _is_over(self, job_id: str) -> bool:
@@ -285,11 +288,12 @@ class Jobs:
         for file_id, path in ((result, self._out(job_id)), (errors, self._errors(job_id))):
             if path.exists():
                 self._files.adopt(file_id, path, self._config().file_ttl_s)
-        result, errors = (
-            file_id if self._files.path(file_id).exists() else "" for file_id in (result, errors)
-        )
+        if job.endpoint and not self._files.path(result).exists():
+            result = ""
+        if not self._files.path(errors).exists():
+            errors = ""
         self._ledger.record(entries)
-        if "result_gone" in job.faults:
+        if result and "result_gone" in job.faults:
             self._files.forget(result)
         lost = ("error", "refused") if job.endpoint else ("error",)
         failed = sum(1 for entry in entries if entry.outcome in lost and not entry.usd)

@@ -193,7 +193,7 @@ def settled(ask: Ask | None, answered: Answer) -> Answer:
 
 def _settled_image(ask: Ask, answered: Answer) -> Answer:
     assert answered.response is not None
-    if answered.outcome == "refused" and answered.reason not in _NO_OBJECTION:
+    if _objects(answered):
         return replace(answered, response=None, error=(400, MODERATION), tokens=Tokens())
     seen = seen_tokens(ask)
     tokens = Tokens(prompt=answered.tokens.prompt - seen, seen=seen, image=answered.tokens.image)
@@ -224,13 +224,20 @@ def _settled_image(ask: Ask, answered: Answer) -> Answer:
     return replace(answered, response=body, tokens=tokens)
 
 
+def _objects(answered: Answer) -> bool:
+    """Whether the model declined, rather than failed."""
+    assert answered.response is not None
+    blocked = "promptFeedback" in answered.response
+    return answered.outcome == "refused" and (blocked or answered.reason not in _NO_OBJECTION)
+
+
 def _settled_chat(ask: Ask, answered: Answer) -> Answer:
     assert answered.response is not None
     tokens = answered.tokens
     text = "".join(part.get("text", "") for part in _parts(answered) if not part.get("thought"))
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
     finish = "length" if answered.reason == "MAX_TOKENS" else "stop"
-    if answered.outcome == "refused" and answered.reason not in _NO_OBJECTION:
+    if _objects(answered):
         message |= {"content": None, "refusal": "I'm sorry, I can't assist with that request."}
     completion = tokens.text + tokens.thoughts
     body: dict[str, Any] = {
@@ -355,7 +362,9 @@ def _chat_ask(request: ChatRequest) -> Ask:
             "Unsupported value: 'temperature' does not support "
             f"{request.temperature:g} with this model. Only the default (1) value is supported.",
         )
-    system, prompt, images = [], [], []
+    system: list[str] = []
+    prompt: list[str] = []
+    images: list[bytes] = []
     for message in request.messages:
         parts = message.content
         if isinstance(parts, str):

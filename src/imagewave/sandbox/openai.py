@@ -1,0 +1,322 @@
+"""The OpenAI API's routes: models, files, batches, images and chat completions."""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections import Counter
+from typing import Any
+
+import pybase64
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from imagewave.sandbox import openai_files
+from imagewave.sandbox.answers import answer
+from imagewave.sandbox.files import new_id
+from imagewave.sandbox.gemini_views import newest_first
+from imagewave.sandbox.http import Hangup, json_body, json_response
+from imagewave.sandbox.jobs import CANCELLED, EXPIRED, FAILED, PENDING, SUCCEEDED, Job
+from imagewave.sandbox.ledger import Entry
+from imagewave.sandbox.models import draws, served
+from imagewave.sandbox.openai_results import first_model
+from imagewave.sandbox.openai_wire import (
+    CHAT,
+    EDITS,
+    ENDPOINTS,
+    IMAGES,
+    error_body,
+    error_of,
+    model_of,
+    settled,
+    to_ask,
+)
+from imagewave.sandbox.prices import bill
+from imagewave.sandbox.results import count_lines
+from imagewave.sandbox.service import Service
+from imagewave.sandbox.wire import ApiError
+
+_STATES = {
+    PENDING: "validating",
+    SUCCEEDED: "completed",
+    FAILED: "failed",
+    CANCELLED: "cancelled",
+    EXPIRED: "expired",
+}
+_ENDED_AT = {SUCCEEDED: "completed_at", FAILED: "failed_at", CANCELLED: "cancelled_at"}
+_WINDOW_S = 24 * 3600
+_PAIRS, _KEY_LENGTH, _VALUE_LENGTH = 16, 64, 512
+# The last part of a batch's running time, in which OpenAI puts its files together.
+_FINALIZING = 0.8
+# An edit's pictures come as one file or as several.
+_FORM_PICTURES = ("image", "image[]")
+
+
+def build_app(service: Service) -> Starlette:
+    """The API as an application of its own, for requests that carry a bearer token."""
+    api = _OpenAI(service)
+    return Starlette(
+        routes=[
+            *openai_files.routes(service),
+            Route("/v1/models", api.list_models),
+            Route("/v1/models/{name}", api.get_model),
+            Route(IMAGES, api.call, methods=["POST"]),
+            Route(EDITS, api.call, methods=["POST"]),
+            Route(CHAT, api.call, methods=["POST"]),
+            Route("/v1/batches", api.create, methods=["POST"]),
+            Route("/v1/batches", api.list_batches, methods=["GET"]),
+            Route("/v1/batches/{name}", api.get_batch, methods=["GET"]),
+            Route("/v1/batches/{name}/cancel", api.cancel, methods=["POST"]),
+        ],
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error},
+    )
+
+
+def key_error(request: Request) -> Response | None:
+    """The answer to a key that is none: those that begin with `bad`."""
+    if request.headers["authorization"].partition(" ")[2].startswith("bad"):
+        return json_response(error_body(401, "Incorrect API key provided."), 401)
+    return None
+
+
+class _OpenAI:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._calls: Counter[str] = Counter()
+
+    async def list_models(self, request: Request) -> Response:
+        data = [_model_view(model.id) for model in served("openai")]
+        return json_response({"object": "list", "data": data})
+
+    async def get_model(self, request: Request) -> Response:
+        return json_response(_model_view(model_of(request.path_params["name"]).id))
+
+    async def call(self, request: Request) -> Response:
+        """A synchronous request."""
+        faults = self._service.faults
+        if fault := faults.take("call_429"):
+            raise _quota(fault["retry_after"])
+        if faults.take("call_500"):
+            raise _broken()
+        path = request.url.path
+        form = "multipart/form-data" in request.headers.get("content-type", "")
+        payload = await _form_payload(request) if form else await json_body(request)
+        return json_response(await asyncio.to_thread(self._answer, path, payload))
+
+    def _answer(self, endpoint: str, payload: object) -> dict[str, Any]:
+        service = self._service
+        ask = to_ask(endpoint, payload, service.read_file)
+        # A call has no key: what it asks stands in for one.
+        asked = f"{ask.model.id}\0{ask.system}\0{ask.prompt}\0{ask.seed}"
+        key = hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
+        defects = service.config.defects.choose(
+            seed=service.config.seed,
+            key=key,
+            prompt=ask.prompt,
+            wants_image=draws(ask.model),
+            has_references=bool(ask.images),
+            asked_before=self._calls[key],
+        )
+        # Nobody gets the same picture twice from OpenAI, which knows no seeds.
+        drawn = f"{key}/{self._calls[key]}"
+        self._calls[key] += 1
+        answered = settled(ask, answer(ask, key=drawn, defects=defects, tiny=service.config.tiny))
+        entry = Entry(
+            time=time.time(),
+            job=f"calls/{new_id()}",
+            line=0,
+            key=None,
+            model=ask.model.id,
+            batch=False,
+            outcome=answered.outcome,
+            reason=answered.reason,
+            tokens=answered.tokens,
+            usd=bill(ask.model.id, answered.tokens, batch=False),
+            defects=tuple(sorted(defects)),
+        )
+        service.ledger.record([entry])
+        if answered.error is not None:
+            status, message = answered.error
+            words = {400: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED"}
+            raise ApiError(words.get(status, "INTERNAL"), message)
+        assert answered.response is not None
+        return answered.response
+
+    async def create(self, request: Request) -> Response:
+        """Accepts a batch; what is wrong with its input shows when it is validated."""
+        faults = self._service.faults
+        if faults.take("create_unheard"):
+            return Hangup()
+        if fault := faults.take("create_429"):
+            raise _quota(fault["retry_after"])
+        failing = faults.take("create_500") or faults.take("create_503")
+        if failing and not failing["accepted"]:
+            raise _broken()
+        job = await self._accept(await json_body(request))
+        if failing:
+            raise _broken()
+        if faults.take("create_dropped"):
+            return Hangup()
+        if slow := faults.take("create_slow"):
+            await asyncio.sleep(slow["seconds"])
+        return json_response(_batch_view(job))
+
+    async def _accept(self, payload: Any) -> Job:
+        service = self._service
+        fields = payload if isinstance(payload, dict) else {}
+        endpoint, metadata = fields.get("endpoint"), fields.get("metadata") or {}
+        if endpoint not in ENDPOINTS:
+            raise ApiError("INVALID_ARGUMENT", f"Invalid value: '{endpoint}' for 'endpoint'.")
+        if fields.get("completion_window") != "24h":
+            raise ApiError("INVALID_ARGUMENT", "Invalid value for 'completion_window'.")
+        if len(metadata) > _PAIRS or any(
+            len(name) > _KEY_LENGTH or not isinstance(text, str) or len(text) > _VALUE_LENGTH
+            for name, text in metadata.items()
+        ):
+            raise ApiError("INVALID_ARGUMENT", "Invalid 'metadata'.")
+        stored = service.files.get(str(fields.get("input_file_id", "")))
+        if stored.mime_type != "batch":
+            raise ApiError("INVALID_ARGUMENT", "The file's purpose is not 'batch'.")
+        if service.jobs.open_count() >= service.config.max_jobs:
+            raise _quota(None)
+        job_id = new_id()
+        source = service.jobs.input_path(job_id)
+        os.link(service.files.path(stored.id), source)
+        return service.jobs.create(
+            job_id=job_id,
+            model=await asyncio.to_thread(first_model, source),
+            display_name="",
+            source=stored.id,
+            count=await asyncio.to_thread(count_lines, source),
+            endpoint=endpoint,
+            metadata=metadata,
+        )
+
+    async def get_batch(self, request: Request) -> Response:
+        if self._service.faults.take("get_500"):
+            raise _broken()
+        return json_response(_batch_view(self._job(request)))
+
+    async def list_batches(self, request: Request) -> Response:
+        """One page, newest first, after the batch that `after` names."""
+        if self._service.faults.take("list_500"):
+            raise _broken()
+        query = request.query_params
+        limit = query.get("limit", "20")
+        if not limit.isdecimal() or not 1 <= int(limit) <= 100:
+            raise ApiError("INVALID_ARGUMENT", "Invalid 'limit': it is between 1 and 100.")
+        now = time.time()
+        mine = [job for job in self._service.jobs.all() if job.endpoint and job.listed_from <= now]
+        if after := query.get("after"):
+            last = self._named(after)
+            mine = [job for job in mine if newest_first(job) > newest_first(last)]
+        page = mine[: int(limit)]
+        return json_response(
+            {
+                "object": "list",
+                "data": [_batch_view(job) for job in page],
+                "first_id": _id(page[0]) if page else None,
+                "last_id": _id(page[-1]) if page else None,
+                "has_more": len(mine) > len(page),
+            }
+        )
+
+    async def cancel(self, request: Request) -> Response:
+        job = self._job(request)
+        if job.end and job.end != CANCELLED:
+            raise ApiError(
+                "INVALID_ARGUMENT", f"Cannot cancel a batch with status '{_STATES[job.end]}'."
+            )
+        self._service.jobs.cancel(job.id)
+        return json_response(_batch_view(self._job(request)))
+
+    def _job(self, request: Request) -> Job:
+        return self._named(str(request.path_params["name"]))
+
+    def _named(self, name: str) -> Job:
+        job = self._service.jobs.get(name.removeprefix("batch_"))
+        if job is None or not job.endpoint:
+            raise ApiError("NOT_FOUND", f"No batch found with id '{name}'.")
+        return job
+
+
+async def _form_payload(request: Request) -> dict[str, Any]:
+    """An edit that came as a form, as the JSON that says the same."""
+    payload: dict[str, Any] = {}
+    images = []
+    async with request.form() as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name not in _FORM_PICTURES:
+                    raise ApiError("INVALID_ARGUMENT", f"The sandbox takes no '{name}'.")
+                data = pybase64.b64encode(await value.read()).decode("ascii")
+                kind = value.content_type or "image/png"
+                images.append({"image_url": f"data:{kind};base64,{data}"})
+            else:
+                payload[name] = int(value) if name in ("n", "output_compression") else value
+    return {**payload, "images": images}
+
+
+def _model_view(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "openai"}
+
+
+def _id(job: Job) -> str:
+    return f"batch_{job.id}"
+
+
+def _batch_view(job: Job) -> dict[str, Any]:
+    now = time.time()
+    state = job.state(now)
+    view: dict[str, Any] = {
+        "id": _id(job),
+        "object": "batch",
+        "endpoint": job.endpoint,
+        "errors": None,
+        "input_file_id": job.source,
+        "completion_window": "24h",
+        "status": _STATES.get(state, "in_progress"),
+        "output_file_id": job.result or None,
+        "error_file_id": job.errors or None,
+        "created_at": int(job.created),
+        "expires_at": int(job.created + _WINDOW_S),
+        "request_counts": {
+            "total": job.count,
+            "completed": job.succeeded,
+            "failed": job.failed,
+        },
+        "metadata": job.metadata or None,
+        "model": job.model or None,
+    }
+    if not job.end and now >= job.starts + _FINALIZING * (job.due - job.starts):
+        view["status"] = "finalizing" if state != PENDING else view["status"]
+    if job.end:
+        view[_ENDED_AT.get(job.end, "expired_at")] = int(job.ended)
+    if job.end == FAILED:
+        line = {"code": "invalid_request", "line": None, "message": job.message, "param": None}
+        view["errors"] = {"object": "list", "data": [line]}
+    return view
+
+
+def _quota(retry_after: float | None) -> ApiError:
+    details = [] if retry_after is None else [{"retryDelay": f"{retry_after:g}s"}]
+    return ApiError("RESOURCE_EXHAUSTED", "Rate limit reached for requests.", details)
+
+
+def _broken() -> ApiError:
+    return ApiError("INTERNAL", "The server had an error while processing your request.")
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    status, body, headers = error_of(error)
+    return json_response(body, status, headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return json_response(error_body(404, "Invalid URL"), 404)
