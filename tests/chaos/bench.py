@@ -13,11 +13,13 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from tests.servers import free_port
 
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage import facts
@@ -26,7 +28,6 @@ from imagewave.storage.jobs import JobFolder
 from imagewave.storage.ledger import Ledger
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, KEYS
-from tests.servers import free_port
 
 # No defects, and jobs that end while one looks.
 SETTINGS: Mapping[str, Any] = {
@@ -35,6 +36,8 @@ SETTINGS: Mapping[str, Any] = {
     "pending_s": 0.05,
     "running_s": 0.15,
 }
+
+Lines = Sequence[Mapping[str, Any]]
 
 BRIEFS = {
     "tulips": "red tulips in a glass vase on a window sill",
@@ -162,32 +165,10 @@ class Bench:
         finally:
             self.control("config", {name: before[name] for name in settings}, "PUT")
 
-    @contextlib.contextmanager
-    def bill(self) -> Iterator["Bill"]:
-        """What the sandbox bills within the block."""
-        bill = Bill(self, len(self.control("ledger")))
-        yield bill
-
-
-class Bill:
-    """The sandbox's ledger since a moment."""
-
-    def __init__(self, bench: Bench, start: int) -> None:
-        self._bench = bench
-        self._start = start
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Every line that was answered."""
-        lines: list[dict[str, Any]] = self._bench.control("ledger")[self._start :]
+    def billed(self, since: int = 0) -> "Lines":
+        """The lines of the sandbox's ledger, from that number on: what it answered and billed."""
+        lines: Lines = self.control("ledger")[since:]
         return lines
-
-    def usd(self) -> Decimal:
-        """What all of it costs."""
-        return sum((Decimal(line["usd"]) for line in self.lines()), Decimal(0))
-
-    def answered(self) -> Counter[str]:
-        """How often each key was answered."""
-        return Counter(line["key"] for line in self.lines())
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
@@ -205,18 +186,26 @@ def write_wave(
     extra: str = "",
     **tables: str,
 ) -> Path:
-    """A small wave with drafts, judge and finals; `tables` are lines to add, by table."""
+    """A small wave with drafts, judge and finals.
+
+    `tables` are lines to set, by table, such as `draft="probe = 1"`.
+    """
     lines = {
-        "wave": f'name = "{name}"',
-        "wait": "poll_seconds = [0.1, 0.3]\nlist_lag_seconds = 0.5",
-        "draft": "probe = 2",
-        "screen": "min_blur = 0\nmin_entropy = 0\nduplicate_distance = 0",
-        "judge": "min_score = 0.0\nmin_brief_fit = 0.0",
-        "final": 'carry = "reference"\nsize = "1K"',
+        "wave": {"name": f'"{name}"'},
+        "wait": {"poll_seconds": "[0.1, 0.3]", "list_lag_seconds": "0.5"},
+        "draft": {"probe": "2"},
+        "screen": {"min_blur": "0", "min_entropy": "0", "duplicate_distance": "0"},
+        "judge": {"min_score": "0.0", "min_brief_fit": "0.0"},
+        "final": {"carry": '"reference"', "size": '"1K"'},
     }
     for table, added in tables.items():
-        lines[table] = f"{lines.get(table, '')}\n{added}"
-    text = "".join(f"[{table}]\n{content}\n" for table, content in lines.items())
+        for line in added.splitlines():
+            key, _, value = line.partition(" = ")
+            lines.setdefault(table, {})[key] = value
+    text = "".join(
+        f"[{table}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+        for table, keys in lines.items()
+    )
     for id, words in briefs.items():
         text += f'[[brief]]\nid = "{id}"\ntext = "{words}"\nwant = {want}\naspect_ratio = "1:1"\n'
     path = folder / f"{name}.toml"
@@ -246,7 +235,7 @@ def outcome(store: Store) -> set[tuple[str, ...]]:
     return {tuple(str(value) for value in row.values()) for row in rows}
 
 
-def check_exactly_once(store: Store, bill: Bill) -> float:
+def check_exactly_once(store: Store, billed: Lines) -> float:
     """Asserts the first promise for all that the store asked for; returns billed ÷ requested."""
     sent = query(store, "SELECT DISTINCT job_id, request_id, attempt FROM raw_submissions")
     unsent = {
@@ -255,19 +244,19 @@ def check_exactly_once(store: Store, bill: Bill) -> float:
         if (settled := JobFolder(store, row["job_id"]).settled()) and settled.state == "superseded"
     }
     requested = Counter(row["request_id"] for row in sent if row["job_id"] not in unsent)
-    answered = bill.answered()
+    answered = Counter(line["key"] for line in billed)
     assert answered == requested, "billed and requested differ"
     results = query(store, "SELECT request_id, job_id, status, image FROM attempts")
     assert len(results) == requested.total(), "a request without a result, or with two"
-    assert_images_kept(store, bill)
+    assert_images_kept(store, billed)
     assert_no_fact_twice(store)
-    assert_money(store, bill)
+    assert_money(store, billed)
     return answered.total() / requested.total()
 
 
-def assert_images_kept(store: Store, bill: Bill) -> None:
+def assert_images_kept(store: Store, billed: Lines) -> None:
     """Every picture that was paid for is in the store, whole."""
-    paid = Counter(line["key"] for line in bill.lines() if line["outcome"] == "image")
+    paid = Counter(line["key"] for line in billed if line["outcome"] == "image")
     kept = Counter(
         row["request_id"]
         for row in query(store, "SELECT request_id, image FROM attempts WHERE image <> ''")
@@ -291,14 +280,15 @@ def assert_no_fact_twice(store: Store) -> None:
         assert not rows, f"{table}: {rows[:3]}"
 
 
-def assert_money(store: Store, bill: Bill) -> None:
+def assert_money(store: Store, billed: Lines) -> None:
     """Nothing is held any more, and what was captured is what was billed, to the last digit."""
     state = Ledger(store).state()
     assert not state.holds, f"open holds: {state.holds}"
     captured = sum(state.captured.values(), Decimal(0))
-    assert captured == bill.usd()
+    usd = sum((Decimal(line["usd"]) for line in billed), Decimal(0))
+    assert captured == usd
     (costs,) = query(store, "SELECT coalesce(sum(cost_usd), 0) AS usd FROM costs")
-    assert costs["usd"] == bill.usd()
+    assert costs["usd"] == usd
 
 
 def is_done(store: Store) -> bool:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.chaos.bench import SETTINGS, Bench, prefect_server
 
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from tests.chaos.bench import SETTINGS, Bench, prefect_server
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.chaos.bench import Bench, assets, check_exactly_once, outcome, write_wave
 
 from imagewave.killpoints import POINTS
 from imagewave.storage.store import Store
-from tests.chaos.bench import Bench, assets, check_exactly_once, outcome, write_wave
 
 # Each chain follows the wave's course, so that every point of it is still ahead.
 CHAINS = {
@@ -70,13 +70,13 @@ def test_killed_at_each_point(
 ) -> None:
     folder = bench.folder()
     wave, store = write_wave(folder), str(folder / "store")
-    with bench.bill() as bill:
-        for point in CHAINS[chain]:
-            died = bench.run(wave, store, kill_at=point)
-            assert died.code == -signal.SIGKILL, f"{point} was never reached: {died.err}"
-        finished = bench.run(wave, store)
+    start = len(bench.billed())
+    for point in CHAINS[chain]:
+        died = bench.run(wave, store, kill_at=point)
+        assert died.code == -signal.SIGKILL, f"{point} was never reached: {died.err}"
+    finished = bench.run(wave, store)
     assert finished.code == 0, finished.err
-    assert check_exactly_once(Store.open(store), bill) == 1.0
+    assert check_exactly_once(Store.open(store), bench.billed(start)) == 1.0
     assert (assets(Store.open(store)), outcome(Store.open(store))) == undisturbed
 
 
@@ -92,19 +92,19 @@ def test_random_kills(
         wave, store = write_wave(folder), str(folder / "store")
         waves += 1
         trail = []
-        with bench.bill() as bill:
-            for _ in range(choose.randint(4, 12)):
-                point, moment = f"{choose.choice(POINTS)}:{choose.randint(1, 3)}", None
-                if choose.random() < 0.5:
-                    point, moment = "", choose.uniform(0.5, 10)
-                died = bench.run(wave, store, kill_at=point, kill_after=moment)
-                assert died.code in (0, -signal.SIGKILL), f"{trail}: {died.err}"
-                trail.append(point or f"{moment:.1f} s")
-                if died.code == 0:
-                    break
-                kills += 1
-            finished = bench.run(wave, store)
+        start = len(bench.billed())
+        for _ in range(choose.randint(4, 12)):
+            point, moment = f"{choose.choice(POINTS)}:{choose.randint(1, 3)}", None
+            if choose.random() < 0.5:
+                point, moment = "", choose.uniform(0.5, 10)
+            died = bench.run(wave, store, kill_at=point, kill_after=moment)
+            assert died.code in (0, -signal.SIGKILL), f"{trail}: {died.err}"
+            trail.append(point or f"{moment:.1f} s")
+            if died.code == 0:
+                break
+            kills += 1
+        finished = bench.run(wave, store)
         print(f"{kills} kills, {waves} waves: {' '.join(trail)}")
         assert finished.code == 0, f"{trail}: {finished.err}"
-        assert check_exactly_once(Store.open(store), bill) == 1.0, trail
+        assert check_exactly_once(Store.open(store), bench.billed(start)) == 1.0, trail
         assert (assets(Store.open(store)), outcome(Store.open(store))) == undisturbed, trail

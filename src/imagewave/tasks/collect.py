@@ -35,6 +35,10 @@ from imagewave.tasks.screening.metrics import Metrics
 from imagewave.tasks.screening.pool import Pool, Source
 
 
+RESULTS_GONE = "RESULTS_GONE"
+_UNREADABLE = (RESULTS_GONE, "INVALID_JSON", "LINE_TOO_LONG")
+
+
 @dataclass(slots=True)
 class _Intake:
     """What has been read of a job's results so far, by request."""
@@ -224,7 +228,7 @@ def _missing(id: str, status: JobStatus, taken: _Intake) -> Outcome:
     """
     reason, failure = f"JOB_{status.state}".upper(), FailureClass.TRANSIENT
     if taken.gone:
-        reason, failure = "RESULTS_GONE", None
+        reason, failure = RESULTS_GONE, None
     elif status.state in (JobState.SUCCEEDED, JobState.PARTIAL):
         reason = "MISSING_KEY"
         taken.findings.append(("missing key", id, "no result line carries it"))
@@ -250,13 +254,13 @@ def _fault(
 def _cost(model: Model, outcome: Outcome, plan: Plan, day: date, taken: _Intake) -> Decimal:
     """What the request did cost, by the usage that its line reports.
 
-    An answer without usage was billed all the same, and so were results that the provider has
-    lost: they are charged as estimated, and a finding says so. Lines without an answer and without
-    usage are not billed.
+    An answer without usage was billed all the same, and so, for all that is known, were results
+    that cannot be read or that the provider has lost: they are charged as estimated, and a finding
+    says so. Lines that are legible, without an answer and without usage, are not billed.
     """
     if outcome.usage is not None:
         return metered(model, outcome.usage, lane=plan.lane, at=day)
-    if outcome.status in (Status.IMAGE, Status.TEXT) or outcome.reason == "RESULTS_GONE":
+    if outcome.status in (Status.IMAGE, Status.TEXT) or outcome.reason in _UNREADABLE:
         share = Decimal(plan.estimate_usd) / plan.requests
         taken.findings.append(("no usage", outcome.key or "", f"charged as estimated: {share:f}"))
         return share
