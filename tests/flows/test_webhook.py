@@ -1,0 +1,100 @@
+"""What the webhook server lets in."""
+
+import base64
+import secrets
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+from starlette.testclient import TestClient
+
+from imagewave.flows.webhook import MAX_BYTES, BadSecret, app
+
+SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+BODY = '{"type": "batch.succeeded", "data": {"id": "batches/abc"}}'
+
+
+def headers(
+    body: str = BODY, *, secret: str = SECRET, sent: datetime | None = None
+) -> dict[str, str]:
+    """The headers of a signed webhook."""
+    sent = sent or datetime.now(UTC)
+    return {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(sent.timestamp())),
+        "webhook-signature": Webhook(secret).sign("msg_1", sent, body),
+    }
+
+
+class Calls(list[str]):
+    """Takes the place of starting `watch`."""
+
+    def __call__(self, webhook_id: str) -> None:
+        self.append(webhook_id)
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def client(calls: Calls) -> TestClient:
+    return TestClient(app(SECRET, calls))
+
+
+def test_a_signed_webhook_starts_a_look(client: TestClient, calls: Calls) -> None:
+    assert client.post("/webhook", content=BODY, headers=headers()).status_code == 200
+    assert calls == ["msg_1"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        headers(secret="whsec_" + base64.b64encode(b"another secret, well").decode()),
+        headers(BODY + " "),
+        headers(sent=datetime.now(UTC) - timedelta(minutes=6)),
+        headers(sent=datetime.now(UTC) + timedelta(minutes=6)),
+        headers() | {"webhook-signature": "v1"},
+        headers() | {"webhook-signature": "v1,no base64!"},
+        headers() | {"webhook-timestamp": "yesterday"},
+    ],
+    ids=[
+        "unsigned",
+        "other secret",
+        "changed",
+        "old",
+        "future",
+        "no value",
+        "no base64",
+        "no time",
+    ],
+)
+def test_anything_else_is_refused(client: TestClient, calls: Calls, bad: dict[str, str]) -> None:
+    assert client.post("/webhook", content=BODY, headers=bad).status_code == 401
+    assert calls == []
+
+
+def test_bytes_that_are_no_text_are_refused(client: TestClient) -> None:
+    assert client.post("/webhook", content=b"\xff", headers=headers()).status_code == 401
+
+
+def test_a_flood_is_cut_off(client: TestClient, calls: Calls) -> None:
+    body = "x" * (MAX_BYTES + 1)
+    assert client.post("/webhook", content=body, headers=headers(body)).status_code == 413
+    assert calls == []
+
+
+def test_the_provider_is_told_to_try_again_when_prefect_is_away() -> None:
+    def away(webhook_id: str) -> None:
+        raise httpx.ConnectError("refused")
+
+    answer = TestClient(app(SECRET, away)).post("/webhook", content=BODY, headers=headers())
+    assert answer.status_code == 503
+
+
+def test_a_secret_that_is_none_is_refused_at_the_start(calls: Calls) -> None:
+    with pytest.raises(BadSecret, match="base64"):
+        app("whsec_ä", calls)
