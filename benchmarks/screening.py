@@ -221,6 +221,8 @@ def draw_share(folder: Path, numbers: Iterable[int]) -> int:
     """Pieces of photographs and drawn pictures, turned, lit and grained at random."""
     cv2.setNumThreads(1)
     sources = [*labelled.photographs().values(), *labelled.drawn(12).values()]
+    tile = np.random.default_rng(0).normal(0, 2.5, (2 * EDGE, 2 * EDGE, 1))
+    grain = np.asarray(tile, np.float32)
     written = 0
     for number in numbers:
         generator = np.random.default_rng(number)
@@ -231,7 +233,9 @@ def draw_share(folder: Path, numbers: Iterable[int]) -> int:
         if generator.random() < 0.5:
             piece = piece[:, ::-1]
         whole = cv2.resize(np.ascontiguousarray(piece), (EDGE, EDGE), interpolation=cv2.INTER_CUBIC)
-        light = whole * generator.uniform(0.7, 1.2) + generator.normal(0, 2.5, (EDGE, EDGE, 1))
+        down, across = generator.integers(0, EDGE, 2)
+        light = whole * np.float32(generator.uniform(0.7, 1.2))
+        light += grain[down : down + EDGE, across : across + EDGE]
         final = np.clip(light, 0, 255).astype(np.uint8)[:, :, ::-1]
         if number % 2:
             kind, options = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 92]
