@@ -195,7 +195,9 @@ def test_other_waves_of_the_use_case_size_the_first_round(store: Store) -> None:
         tell_of(store, new)
         draft_asks(store, new, 1, prompts(new), lane=LANE)
     [informed], [blind] = steps(store, same), steps(store, other)
-    assert informed["prior"] == (f"6 of 24 drafts of 6 other briefs passed ({DRAFT.model}, hero)")
+    assert informed["prior"] == (
+        f"6 of 24 passed of 6 other briefs in drafts by {DRAFT.model} for hero"
+    )
     assert informed["rate"] == pytest.approx(0.27, abs=0.03)
     assert (blind["prior"], blind["reason"]) == ("no history", "probe")
 
@@ -206,7 +208,7 @@ def test_the_first_round_of_other_briefs_informs_the_second(store: Store) -> Non
     play(store, wanted, prompts(wanted), 1, drawn, bad=lambda ask: ask.brief == "b0")
     play(store, wanted, prompts(wanted), 2, drawn)
     by_brief = {row["brief"]: row for row in steps(store, wanted) if row["round"] == 2}
-    assert by_brief["b0"]["prior"].startswith("14 of 14 drafts of 7 other briefs passed")
+    assert by_brief["b0"]["prior"].startswith("14 of 14 passed of 7 other briefs")
     # Two failures alone would leave Beta(1, 3).
     assert by_brief["b0"]["rate"] > 0.25
     assert by_brief["b0"]["drafts"] > 0

@@ -168,8 +168,8 @@ def test_a_brief_is_no_evidence_for_itself() -> None:
 
 
 def test_a_prior_says_what_it_rests_on() -> None:
-    rate = History(Counter({(3, 10): 2, (0, 0): 5}), "some-model, hero").prior()
-    assert rate.source == "6 of 20 drafts of 2 other briefs passed (some-model, hero)"
+    rate = History(Counter({(3, 10): 2, (0, 0): 5}), "drafts for hero").prior()
+    assert rate.source == "6 of 20 passed of 2 other briefs in drafts for hero"
     assert 0 < rate.sure <= 20
     assert Rate().source == "no history"
 

@@ -58,6 +58,7 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
                 prompt=text,
                 aspect_ratio=brief.aspect_ratio,
                 size=wave.draft.size,
+                quality=wave.draft.quality,
                 thinking=wave.draft.thinking,
                 sample=sample,
                 seed=seed(wave, prompt_id, sample),
@@ -66,6 +67,8 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
                 model,
                 lane=lane,
                 size=wave.draft.size,
+                quality=wave.draft.quality,
+                aspect_ratio=brief.aspect_ratio,
                 prompt_chars=len(text),
                 thinking=wave.draft.thinking,
             )
@@ -91,12 +94,11 @@ def history(store: Store, model: str, *, tier: str, without: str = "") -> dict[s
     counts: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
     for row in rows:
         counts[row["use_case"]][row["passed"], row["tried"]] = row["briefs"]
-    return {case: History(found, describe(model, case)) for case, found in counts.items()}
+    return {case: History(found, _what(tier, model, case)) for case, found in counts.items()}
 
 
-def describe(model: str, use_case: str) -> str:
-    """What a measured rate is about, in words."""
-    return f"{model}, {use_case or 'no use case'}"
+def _what(tier: str, model: str, use_case: str) -> str:
+    return f"{tier}s by {model} for {use_case or 'no use case'}"
 
 
 @dataclass(slots=True)
@@ -233,7 +235,7 @@ def _priors(store: Store, wave: Wave, past: _Past) -> dict[str, Rate]:
         counts[case][past.counts(id)] += 1
     before = history(store, wave.draft.model, tier="draft", without=wave.name)
     known = {
-        case: History(here, describe(wave.draft.model, case)).joined(before.get(case))
+        case: History(here, _what("draft", wave.draft.model, case)).joined(before.get(case))
         for case, here in counts.items()
     }
     rates: dict[tuple[str, tuple[int, int]], Rate] = {}

@@ -1,0 +1,211 @@
+"""`imagewave plan`: what a wave will cost, or did cost beside its plan. Spends nothing."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from imagewave.storage.store import DEFAULT_STORE, NoStore, Store
+from imagewave.storage.wavefile import load_wave
+from imagewave.tasks import plan as planning
+from imagewave.tasks.forecast import Spread
+from imagewave.tasks.plan import Alternative, Check, Plan
+
+
+class Against(StrEnum):
+    """What to hold the plan against."""
+
+    ACTUAL = "actual"
+
+
+def plan(
+    wave: Annotated[str, typer.Argument(help="The wave file: a path or URL.", metavar="WAVE")],
+    store: Annotated[
+        str, typer.Option(help="The store whose history is used: a folder or s3://bucket/prefix.")
+    ] = DEFAULT_STORE,
+    compare: Annotated[
+        str, typer.Option(help="Models for the drafts, side by side.", metavar="MODEL,MODEL,…")
+    ] = "",
+    check: Annotated[
+        Against | None, typer.Option(help="Put what a finished wave took beside its plan.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Estimate what a wave will cost; spends nothing and needs no key.
+
+    The wave is played some hundred times with the policy that a run follows, from the acceptance
+    rates that the store has measured: 8 of 10 plays cost between the first and the last figure of a
+    range.
+
+    Examples:
+
+      imagewave plan examples/spring-covers.toml
+
+      imagewave plan covers.toml --compare nano-banana-2-lite,nano-banana-2.1,gpt-image-2
+
+      imagewave plan covers.toml --check actual
+    """
+    loaded = load_wave(wave)
+    try:
+        opened = Store.open(store, create=False)
+    except NoStore:
+        if check:
+            raise
+        opened = None
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    if compare:
+        names = [name.strip() for name in compare.split(",") if name.strip()]
+        _show(console, planning.compare(opened, loaded, names), _print_comparison, as_json)
+        return
+    planned = planning.plan_wave(opened, loaded)
+    if check and opened is not None:
+        _show(console, planning.check(opened, loaded, planned), _print_check, as_json)
+        return
+    _show(console, planned, _print_plan, as_json)
+
+
+def _show(console: Console, found: Any, tables: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(_plain(found), indent=2, ensure_ascii=False))
+    else:
+        tables(console, found)
+
+
+def _print_plan(console: Console, planned: Plan) -> None:
+    console.print(
+        f"[bold]{escape(planned.wave)}[/]: {planned.briefs} briefs that want {planned.wanted}"
+        f" pictures, by {escape(planned.lane)}\n"
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("stage")
+    table.add_column("model")
+    for heading in ("requests", "(80 % range)", "USD per request", "USD", "(80 % range)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in planned.lines:
+        table.add_row(
+            line.stage,
+            escape(f"{line.model} {line.size}".strip()),
+            str(line.requests.middle),
+            _range(line.requests),
+            f"{line.usd_per_call:.5f}",
+            _usd(line.usd.middle),
+            _usd_range(line.usd),
+        )
+    table.add_section()
+    table.add_row("total", "", "", "", "", _usd(planned.usd.middle), _usd_range(planned.usd))
+    console.print(table)
+    console.print()
+    for line in planned.lines:
+        if line.rate is not None:
+            console.print(f"{line.stage}s pass: {line.rate:.0%}. {escape(line.source)}")
+    console.print(
+        f"Pictures delivered: {planned.delivered.middle} ({_range(planned.delivered)}) of"
+        f" {planned.wanted}, in {planned.rounds.middle} rounds ({_range(planned.rounds)})."
+    )
+    if planned.usd_per_delivered is not None:
+        console.print(f"Cost per delivered picture: [bold]{_usd(planned.usd_per_delivered)}[/]")
+    if planned.interactive_usd is not None and planned.interactive_usd > planned.usd.middle:
+        console.print(
+            f"The same calls outside of batches: {_usd(planned.interactive_usd)}; the batch saves"
+            f" {_usd(planned.interactive_usd - planned.usd.middle)}."
+        )
+    _print_warnings(planned)
+
+
+def _print_comparison(console: Console, alternatives: Sequence[Alternative]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("drafts by", "lane"):
+        table.add_column(heading)
+    for heading in ("USD per draft", "pass", "drafts", "total USD", "(80 % range)", "per picture"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in alternatives:
+        if each.plan is None:
+            continue
+        [line] = [line for line in each.plan.lines if line.stage == "draft"]
+        assert line.rate is not None
+        per_picture = each.plan.usd_per_delivered
+        table.add_row(
+            escape(f"{each.model} {line.size}"),
+            each.plan.lane,
+            f"{line.usd_per_call:.5f}",
+            f"{line.rate:.0%}",
+            str(line.requests.middle),
+            _usd(each.plan.usd.middle),
+            _usd_range(each.plan.usd),
+            "–" if per_picture is None else _usd(per_picture),
+        )
+    console.print(table)
+    for each in alternatives:
+        if each.plan is None:
+            console.print(f"\n{escape(each.model)}: {escape(each.problem)}")
+            continue
+        [line] = [line for line in each.plan.lines if line.stage == "draft"]
+        console.print(f"\n{escape(each.model)}: {escape(line.source)}", style="dim")
+        _print_warnings(each.plan)
+
+
+def _print_check(console: Console, checks: Sequence[Check]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("stage")
+    for heading in ("planned", "(80 % range)", "asked", "free", "planned USD", "(80 % range)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("paid USD", justify="right")
+    table.add_column("")
+    for each in checks:
+        line = each.line
+        verdict = "as planned"
+        if not each.within:
+            verdict = "more than planned" if each.usd > line.usd.high else "less than planned"
+        table.add_row(
+            line.stage,
+            str(line.requests.middle),
+            _range(line.requests),
+            str(each.requests),
+            str(each.reused),
+            _usd(line.usd.middle),
+            _usd_range(line.usd),
+            _usd(each.usd),
+            verdict,
+        )
+    table.add_section()
+    planned = sum((each.line.usd.middle for each in checks), Decimal(0))
+    paid = sum((each.usd for each in checks), Decimal(0))
+    table.add_row("total", "", "", "", "", _usd(planned), "", _usd(paid), "")
+    console.print(table)
+
+
+def _print_warnings(planned: Plan) -> None:
+    for warning in planned.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+def _range(spread: Spread[int]) -> str:
+    return f"{spread.low} – {spread.high}"
+
+
+def _usd_range(spread: Spread[Decimal]) -> str:
+    return f"{_usd(spread.low)} – {_usd(spread.high)}"
+
+
+def _usd(value: Decimal) -> str:
+    return f"{value:.2f}" if value >= 10 else f"{value:.4f}"
+
+
+def _plain(value: Any) -> Any:
+    """JSON values; money is text, so that no digit is lost."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return fields | ({"within": value.within} if isinstance(value, Check) else {})
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value

@@ -1,0 +1,126 @@
+"""What one call of each stage of a wave costs, before any is made: the mean over its briefs."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from imagewave.storage.catalog import Model, find_model, require_alive
+from imagewave.storage.catalog.prices import estimate
+from imagewave.storage.wave import Wave
+from imagewave.tasks.expand import expansion_asks
+from imagewave.tasks.judge import judge_cost, judge_request
+
+# Characters of a prompt that a text model writes: 80 words.
+_WRITTEN = 480
+_NANO = Decimal("1e-9")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """An image model as a stage uses it; `ratio` is the aspect ratio of most of its pictures."""
+
+    model: Model
+    lane: str
+    ratio: str = "1:1"
+    size: str | None = None
+    quality: str | None = None
+    thinking: str | None = None
+
+    def usd(self, prompt_chars: int, references: int = 0) -> Decimal:
+        """USD that one picture is expected to cost.
+
+        Raises:
+            UnknownPrice: nobody knows.
+        """
+        return estimate(
+            self.model,
+            lane=self.lane,
+            size=self.size,
+            aspect_ratio=self.ratio,
+            prompt_chars=prompt_chars,
+            references=references,
+            thinking=self.thinking,
+            quality=self.quality,
+        )
+
+
+def drafts_of(wave: Wave) -> Quote:
+    """The wave's drafts."""
+    return Quote(
+        model=find_model(wave.draft.model),
+        lane=wave.lane,
+        ratio=_ratio(wave),
+        size=wave.draft.size,
+        quality=wave.draft.quality,
+        thinking=wave.draft.thinking,
+    )
+
+
+def finals_of(wave: Wave) -> Quote:
+    """The wave's finals."""
+    return Quote(
+        model=find_model(wave.final.model),
+        lane=wave.lane,
+        ratio=_ratio(wave),
+        size=wave.final.size,
+        quality=wave.final.quality,
+        thinking=wave.final.thinking,
+    )
+
+
+def cheapest_use(name: str, wave: Wave) -> Quote:
+    """A model as the wave's drafts would use it: least size, quality and thinking, by batch.
+
+    Raises:
+        UnknownModel: the catalog has no such model.
+        RetiredModel: it is shut down.
+    """
+    model = find_model(name)
+    require_alive(model)
+    lanes = [lane for lane in model.lanes if lane.endswith("-batch")] or [*model.lanes]
+    return Quote(
+        model=model,
+        lane=wave.lane if wave.lane in model.lanes else next(iter(lanes), "interactive"),
+        ratio=_ratio(wave),
+        size=model.default_size,
+        quality=model.qualities[0] if model.qualities else None,
+        thinking="minimal" if "minimal" in model.thinking else None,
+    )
+
+
+def per_call(wave: Wave, drafts: Quote, *, lane: str | None = None) -> Mapping[str, Decimal]:
+    """USD of one call of each stage that the wave has, drafts as quoted.
+
+    `lane`: priced as if all of it went that way.
+
+    Raises:
+        UnknownPrice: some price is not known.
+    """
+    finals = finals_of(wave)
+    if lane:
+        drafts, finals = replace(drafts, lane=lane), replace(finals, lane=lane)
+    prices = {}
+    if asks := expansion_asks(wave, lane=lane or wave.lane):
+        prices["expand"] = _mean([ask.estimate_usd for ask in asks])
+    longest = max(map(len, wave.expand.templates), default=0)
+    chars = [
+        _WRITTEN if wave.expand.mode == "model" else len(brief.text) + longest
+        for brief in wave.briefs
+    ]
+    prices["draft"] = _mean([drafts.usd(length) for length in chars])
+    if wave.judge.enabled:
+        requests = [judge_request(wave, brief, "0" * 64) for brief in wave.briefs]
+        prices["judge"] = _mean([judge_cost(r, lane=lane or wave.lane) for r in requests])
+    if wave.final.carry != "accept":
+        carried = int(wave.final.carry == "reference")
+        prices["final"] = _mean([finals.usd(length, carried) for length in chars])
+    return prices
+
+
+def _ratio(wave: Wave) -> str:
+    return Counter(brief.aspect_ratio for brief in wave.briefs).most_common(1)[0][0]
+
+
+def _mean(values: list[Decimal]) -> Decimal:
+    return (sum(values, Decimal(0)) / len(values)).quantize(_NANO)
