@@ -69,7 +69,7 @@ def test_show_says_what_became_of_a_dead_model() -> None:
 
 def test_show_as_json_keeps_every_digit() -> None:
     shown = json.loads(run("show", "gpt image", "--json").output)
-    prices = {(p["lane"], p["quality"]): p["usd"] for p in shown["usd"] if p["size"] == "1024x1024"}
+    prices = {(p["lane"], p["quality"]): p["usd"] for p in shown["usd"] if p["size"] == "1K"}
     assert prices["interactive", "low"] == "0.005880000"
     assert prices["openai-batch", "low"] == "0.002940000"
     assert {s["facts"]: s["grade"] for s in shown["sources"]}["image_tokens"] == "measured"

@@ -68,6 +68,51 @@ def test_gpt_image_2_tokens_reproduce_the_official_examples(
     assert list_price("gpt-image-2", "1024x1024", "openai-batch", quality=quality) == price / 2
 
 
+def test_gpt_image_2_costs_by_the_pixels_of_its_ratio() -> None:
+    model = find_model("gpt-image-2")
+
+    def cost(size: str, ratio: str | None = None) -> Decimal:
+        return estimate(
+            model,
+            lane="interactive",
+            prompt_chars=0,
+            quality="low",
+            size=size,
+            aspect_ratio=ratio,
+            today=TODAY,
+        )
+
+    assert cost("1K") == cost("1K", "1:1") == cost("1024x1024")
+    assert cost("1K", "16:9") == cost("1536x864")
+    assert cost("1K", "16:9") < cost("1K") < cost("2K")
+
+
+def test_every_pixel_size_of_the_catalog_is_one_that_openai_draws() -> None:
+    drawn = [
+        pixels
+        for model in models()
+        if model.provider == "openai"
+        for pixels in model.pixels.values()
+    ]
+    assert drawn
+    for width, height in drawn:
+        assert gpt_image_2_tokens(width, height, "low") > 0
+        assert width * height <= 2048 * 2048
+
+
+def test_pictures_that_a_model_is_shown_have_a_price_of_their_own() -> None:
+    usage = Usage(1_000_000, 0, 0, 0, reference_tokens=400_000)
+    model = find_model("gpt-image-2")
+    assert metered(model, usage, lane="interactive", at=TODAY) == Decimal("0.6") * 5 + (
+        Decimal("0.4") * 8
+    )
+    assert metered(model, usage, lane="openai-batch", at=TODAY) == Decimal("3.1")
+    lite = find_model("gemini-3.1-flash-lite-image")
+    assert metered(lite, usage, lane="interactive", at=TODAY) == metered(
+        lite, Usage(1_000_000, 0, 0, 0), lane="interactive", at=TODAY
+    )
+
+
 def test_gpt_image_2_tokens_do_not_depend_on_orientation() -> None:
     assert gpt_image_2_tokens(1536, 1024, "high") == gpt_image_2_tokens(1024, 1536, "high")
 
@@ -212,7 +257,7 @@ def test_a_judgement_costs_its_picture_and_its_answer() -> None:
     ("model", "lane", "words"),
     [
         ("gpt-image-2.6-flare", "interactive", ["gpt-image-2.6-flare", "token prices"]),
-        ("gpt-image-2.5-flare", "openai-batch", ["output tokens", "1024x1024", "image_tokens"]),
+        ("gpt-image-2.5-flare", "openai-batch", ["output tokens", "1K", "image_tokens"]),
         ("chatgpt-image-latest", "openai-batch", ["batch price", "batch_multiplier"]),
         ("sdxl", "gpu", ["hourly price"]),
         ("midjourney", "interactive", ["token prices"]),

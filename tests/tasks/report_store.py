@@ -242,6 +242,7 @@ class _Builder:
                 "image_tokens": 1120 if image else 0,
                 "text_tokens": 0,
                 "thought_tokens": 0,
+                "reference_tokens": 0,
                 "cost_usd": cost,
             }
         )

@@ -175,6 +175,7 @@ def test_a_prompt_without_an_answer_is_listed(store: Store) -> None:
         "image_tokens": 0,
         "text_tokens": 0,
         "thought_tokens": 0,
+        "reference_tokens": 0,
         "cost_usd": Decimal(0),
     }
     assert "without an answer" not in report(store).text

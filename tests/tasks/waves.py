@@ -134,6 +134,7 @@ def settle(store: Store, round: Round, asks: Sequence[Ask], answers: Iterable[An
             "image_tokens": 1120,
             "text_tokens": 0,
             "thought_tokens": 0,
+            "reference_tokens": 0,
             "cost_usd": answer.cost_usd,
         }
         for answer in answers

@@ -78,6 +78,7 @@ class Request:
     reference_edge: int | None = None
     aspect_ratio: str | None = None
     size: str | None = None
+    quality: str | None = None
     thinking: str | None = None
     response_schema: str | None = None
     temperature: float | None = None

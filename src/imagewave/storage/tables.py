@@ -35,7 +35,7 @@ COLUMNS: dict[str, dict[str, str]] = {
             "request_id text, job_id text, wave text, kind text, model text, attempt int, "
             "status text, failure text, reason text, message text, image text, format text, "
             "text text, prompt_tokens long, image_tokens long, text_tokens long, "
-            "thought_tokens long, cost_usd usd"
+            "thought_tokens long, reference_tokens long, cost_usd usd"
         ),
         "images": "image text, format text, mime text, bytes long, path text",
         "metrics": (

@@ -81,7 +81,11 @@ SELECT * FROM every_screens SEMI JOIN waves USING (wave, revision);
 COMMENT ON VIEW screens IS 'One row per mechanical check of a picture: its value, the threshold of the wave, the verdict.';
 
 CREATE VIEW judgements AS
-SELECT * FROM every_judgements SEMI JOIN waves USING (wave, revision);
+SELECT * FROM raw_judgements SEMI JOIN waves USING (wave, revision)
+QUALIFY row_number() OVER (
+    PARTITION BY wave, revision, request_id, judge_request_id
+    ORDER BY verdict = 'failed', recorded_at
+) = 1;
 COMMENT ON VIEW judgements IS 'The scores (0 to 1) that a vision model gave a picture, its verdict and why.';
 
 CREATE VIEW decisions AS
@@ -103,7 +107,8 @@ WHERE tier = 'final' AND decision = 'accepted';
 COMMENT ON VIEW finals IS 'The accepted final renders, with the draft that each one carries. cost_usd was paid by this wave unless reused.';
 
 CREATE VIEW assets AS
-SELECT * FROM every_assets SEMI JOIN waves USING (wave, revision);
+SELECT * FROM raw_assets SEMI JOIN waves USING (wave, revision)
+QUALIFY row_number() OVER (PARTITION BY wave, asset ORDER BY recorded_at DESC) = 1;
 COMMENT ON VIEW assets IS 'The delivered files: path, format, size, and the draft each one comes from.';
 
 CREATE VIEW findings AS
@@ -120,7 +125,7 @@ WITH asked AS (
 SELECT attempts.wave, asked.brief, attempts.kind, attempts.model, attempts.job_id,
        attempts.request_id, asked.prompt_id, attempts.attempt, attempts.status,
        attempts.prompt_tokens, attempts.image_tokens, attempts.text_tokens,
-       attempts.thought_tokens, attempts.cost_usd, attempts.recorded_at
+       attempts.thought_tokens, attempts.reference_tokens, attempts.cost_usd, attempts.recorded_at
 FROM attempts LEFT JOIN asked USING (wave, request_id);
 COMMENT ON VIEW costs IS 'What was paid for, one row per attempt, in the wave whose job paid it (any revision). What a wave reused is not here.';
 

@@ -89,13 +89,15 @@ class Draft(_Table):
     `max_oversample` caps the drafts of a brief at that multiple of its `want`, `max_rounds` the
     rounds; `confidence` is the probability with which all rounds together are to bring enough;
     `probe` is the least number of drafts per brief in a first round without history to go by.
-    `size` and `thinking` left out: the model's default size, and its least thinking. What a job
+    `size`, `quality` and `thinking` left out: the model's default size, its lowest quality where it
+    has several, and its least thinking. What a job
     older than `age_limit_hours` has not brought is asked of `fallback_model`, if there is one.
     """
 
     model: str = "gemini-3.1-flash-lite-image"
     fallback_model: str = ""
     size: str | None = None
+    quality: str | None = None
     thinking: str | None = None
     max_oversample: float = Field(default=4, ge=1, le=100)
     max_rounds: StrictInt = Field(default=3, ge=1, le=20)
@@ -146,12 +148,14 @@ class Final(_Table):
 
     `carry` says how the accepted draft's intent reaches the final: `reference` sends the draft as
     a reference image, `seed` its seed (for self-hosted models), `accept` takes the draft itself.
-    `fallback_model`: as for drafts.
+    `quality` left out: the middle one, where the model has several. `fallback_model`: as for
+    drafts.
     """
 
     model: str = "gemini-nano-banana-2.1"
     fallback_model: str = ""
     size: str | None = None
+    quality: str | None = None
     thinking: str | None = None
     carry: Literal["reference", "seed", "accept"] = "reference"
     judge: StrictBool = True
@@ -210,7 +214,7 @@ class Wave(BaseModel):
 
     def fallback_model(self, kind: Kind) -> str:
         """The model that takes over from a job that is too old; "" where there is none."""
-        tables = {Kind.DRAFT: self.draft, Kind.FINAL: self.final}
+        tables: dict[Kind, Draft | Final] = {Kind.DRAFT: self.draft, Kind.FINAL: self.final}
         return tables[kind].fallback_model if kind in tables else ""
 
     def brief(self, id: str) -> Brief:

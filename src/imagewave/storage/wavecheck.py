@@ -16,7 +16,7 @@ from imagewave.storage.briefs import Brief, id_problem, slug
 from imagewave.storage.toml_lines import KeyPath
 from imagewave.storage.wave import Draft, Expand, Final, Judge
 
-LANES = ("gemini-batch",)
+LANES = ("gemini-batch", "openai-batch", "interactive")
 """The lanes that a wave may name."""
 
 BUILT_IN_FIELDS = ("text", "brief", "aspect_ratio")
@@ -177,6 +177,7 @@ class ModelCheck:
             update={
                 "model": model.id,
                 "size": self._size("draft", table.size, model),
+                "quality": self._quality("draft", table.quality, model, at=0),
                 "thinking": self._thinking("draft", table.thinking, model) or least,
                 "fallback_model": self._fallback("draft", table.fallback_model, model),
             }
@@ -200,6 +201,9 @@ class ModelCheck:
             update={
                 "model": model.id,
                 "size": self._size("final", table.size, model),
+                "quality": self._quality(
+                    "final", table.quality, model, at=len(model.qualities) // 2
+                ),
                 "thinking": self._thinking("final", table.thinking, model),
                 "fallback_model": self._fallback(
                     "final", table.fallback_model, model, carries=table.carry == "reference"
@@ -263,7 +267,9 @@ class ModelCheck:
         if model.kind != kind:
             self._refuse(path, f"{model.id!r} is a model for {model.kind}s, not {kind}s.", kind)
             return None
-        if not self._lanes & set(model.lanes):
+        # What judges or writes has a lane of its own where another provider draws.
+        allowed = set(LANES) if kind == "text" else self._lanes
+        if not allowed & set(model.lanes):
             lanes = " or ".join(sorted(self._lanes))
             self._refuse(path, f"{model.id!r} cannot be reached by {lanes}.", kind)
             return None
@@ -285,6 +291,14 @@ class ModelCheck:
             return size.upper()
         self._choose((table, "size"), size, "size", model.sizes, model)
         return None
+
+    def _quality(self, table: str, level: str | None, model: catalog.Model, at: int) -> str | None:
+        """The quality to ask for, never left to the model: that would leave it the bill, too."""
+        if level is None:
+            return model.qualities[at] if model.qualities else None
+        if level not in model.qualities:
+            self._choose((table, "quality"), level, "quality", model.qualities, model)
+        return level
 
     def _thinking(self, table: str, level: str | None, model: catalog.Model) -> str | None:
         if level is not None and level not in model.thinking:

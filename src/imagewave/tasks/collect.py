@@ -34,7 +34,6 @@ from imagewave.tasks.schemas import schema_error
 from imagewave.tasks.screening.metrics import Metrics
 from imagewave.tasks.screening.pool import Pool, Source
 
-
 RESULTS_GONE = "RESULTS_GONE"
 _UNREADABLE = (RESULTS_GONE, "INVALID_JSON", "LINE_TOO_LONG")
 
@@ -211,6 +210,7 @@ def _rows(
                 "image_tokens": usage and usage.image_tokens,
                 "text_tokens": usage and usage.text_tokens,
                 "thought_tokens": usage and usage.thought_tokens,
+                "reference_tokens": usage and usage.reference_tokens,
                 "cost_usd": cost,
             }
         )
@@ -226,7 +226,8 @@ def _missing(id: str, status: JobStatus, taken: _Intake) -> Outcome:
     Where the provider says that the job succeeded but has no results any more, they were billed:
     asking again by oneself would pay twice for what was lost there, so a person decides.
     """
-    reason, failure = f"JOB_{status.state}".upper(), FailureClass.TRANSIENT
+    reason = f"JOB_{status.state}".upper()
+    failure: FailureClass | None = FailureClass.TRANSIENT
     if taken.gone:
         reason, failure = RESULTS_GONE, None
     elif status.state in (JobState.SUCCEEDED, JobState.PARTIAL):

@@ -37,11 +37,18 @@ def fallback_asks(asks: Sequence[Ask], model_name: str, *, lane: str) -> list[As
     for ask in asks:
         size = ask.request.size if ask.request.size in model.sizes else model.default_size
         thinking = ask.request.thinking if ask.request.thinking in model.thinking else None
-        request = replace(ask.request, model=model.id, size=size, thinking=thinking)
+        quality = ask.request.quality
+        if quality not in model.qualities:
+            quality = model.qualities[0] if model.qualities else None
+        request = replace(
+            ask.request, model=model.id, size=size, quality=quality, thinking=thinking
+        )
         cost = estimate(
             model,
             lane=lane,
             size=size,
+            quality=quality,
+            aspect_ratio=request.aspect_ratio,
             prompt_chars=len(request.prompt),
             references=len(request.references),
             thinking=thinking,

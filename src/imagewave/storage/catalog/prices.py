@@ -35,13 +35,15 @@ class Usage:
     """Tokens a provider reports for one request; what it left out is 0.
 
     `image_tokens` are output tokens of images, `text_tokens` all other answer tokens,
-    `thought_tokens` those of thinking.
+    `thought_tokens` those of thinking. `reference_tokens` are those of the prompt's tokens that
+    stand for images, where the provider bills them apart.
     """
 
     prompt_tokens: int
     image_tokens: int
     text_tokens: int
     thought_tokens: int
+    reference_tokens: int = 0
 
 
 def estimate(
@@ -54,12 +56,14 @@ def estimate(
     thinking: str | None = None,
     output_tokens: int | None = None,
     quality: str | None = None,
+    aspect_ratio: str | None = None,
     today: date | None = None,
 ) -> Decimal:
     """USD that one request is expected to cost, rather a little too much than too little.
 
     `prompt_chars` counts prompt and system instruction, `references` the images sent along.
-    `output_tokens` matters for text models only. `quality` is for models that have several.
+    `output_tokens` matters for text models only. `quality` is for models that have several,
+    `aspect_ratio` (None: 1:1) for those whose tokens depend on it.
 
     Raises:
         UnknownPrice: some price or token count that it needs is not known.
@@ -68,17 +72,18 @@ def estimate(
     multiplier = _batch_multiplier(model, lane)
     if model.usd_per_image:
         return (_usd_per_image(model, size, quality) * multiplier).quantize(_NANO, ROUND_UP)
-    prompt = math.ceil(prompt_chars / CHARS_PER_TOKEN)
+    prompt, seen = math.ceil(prompt_chars / CHARS_PER_TOKEN), 0
     if references:
         if model.reference_tokens is None:
             raise _unknown(model, "the input tokens of a reference image", "reference_tokens")
-        prompt += references * model.reference_tokens
-    cost = _token_cost(model, Usage(prompt, 0, 0, 0), today)
+        seen = references * model.reference_tokens
+    cost = _token_cost(model, Usage(prompt + seen, 0, 0, 0, seen), today)
     if model.kind == "text":
         answer = TEXT_ANSWER_TOKENS if output_tokens is None else output_tokens
         cost += _token_cost(model, Usage(0, 0, answer, 0), today)
     else:
-        image = _token_cost(model, Usage(0, image_tokens(model, size, quality), 0, 0), today)
+        drawn = image_tokens(model, size, quality, aspect_ratio)
+        image = _token_cost(model, Usage(0, drawn, 0, 0), today)
         cost += image * (1 + (0 if thinking == "minimal" else model.thinking_share))
     return (cost * multiplier).quantize(_NANO, ROUND_UP)
 
@@ -106,7 +111,12 @@ def cost_per_accepted(per_call: Decimal, *, acceptance: Decimal, regeneration: D
     return (per_call * (1 + regeneration) / acceptance).quantize(_NANO, ROUND_HALF_UP)
 
 
-def image_tokens(model: Model, size: str | None = None, quality: str | None = None) -> int:
+def image_tokens(
+    model: Model,
+    size: str | None = None,
+    quality: str | None = None,
+    aspect_ratio: str | None = None,
+) -> int:
     """Output tokens of one image of this size ("2K", "1024x1024"; None: the default) and quality.
 
     Raises:
@@ -114,9 +124,12 @@ def image_tokens(model: Model, size: str | None = None, quality: str | None = No
     """
     size = size or model.default_size
     if model.image_token_formula == "gpt-image-2" and size and quality:
+        pixels = model.pixels.get((aspect_ratio or "1:1", size))
         width, _, height = size.partition("x")
         if width.isdecimal() and height.isdecimal():
-            return gpt_image_2_tokens(int(width), int(height), quality)
+            pixels = int(width), int(height)
+        if pixels:
+            return gpt_image_2_tokens(*pixels, quality)
     if size is None or size not in model.image_tokens:
         what = f"the output tokens of an image of size {size}"
         raise _unknown(model, what + (f" and quality {quality}" if quality else ""), "image_tokens")
@@ -181,9 +194,10 @@ def _usd_per_image(model: Model, size: str | None, quality: str | None) -> Decim
 
 
 def _token_cost(model: Model, usage: Usage, at: date) -> Decimal:
-    """USD at standard prices; genai-prices splits the output into its image part and the rest."""
+    """USD at standard prices; genai-prices splits input and output into images and the rest."""
     counts = tokens.Usage(
         input_tokens=usage.prompt_tokens,
+        input_image_tokens=usage.reference_tokens,
         output_tokens=usage.image_tokens + usage.text_tokens + usage.thought_tokens,
         output_image_tokens=usage.image_tokens,
     )
