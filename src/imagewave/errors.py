@@ -8,6 +8,9 @@ class ImagewaveError(Exception):
     `ImagewaveError` is a defect of imagewave and keeps its traceback.
     """
 
+    exit_code = 1
+    """What the command ends with."""
+
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message, fix)
         self.message = message

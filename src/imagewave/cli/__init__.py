@@ -22,6 +22,7 @@ from imagewave.errors import ImagewaveError
 _COMMANDS = {
     "run": "Run a wave: briefs in, accepted images out.",
     "plan": "Estimate what a wave will cost; spends nothing.",
+    "rerun": "Make again what failed in a wave, and nothing else.",
     "status": "Show where waves stand and what is with the provider.",
     "watch": "Go on with waves that were left to it.",
     "deploy": "Put imagewave on a Prefect server: deployments, schedules, automations.",
@@ -84,8 +85,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
         raise
     except ImagewaveError as error:
         print(f"Error: {error}", file=sys.stderr)
-        status.code = 1
-        sys.exit(1)
+        status.code = error.exit_code
+        sys.exit(error.exit_code)
     except BaseException:
         status.code = 1
         raise

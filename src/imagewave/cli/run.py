@@ -3,17 +3,22 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import psutil
 import typer
 
 from imagewave.cli.display import ProgressDisplay, print_summary
 from imagewave.storage.analytics import query
 from imagewave.storage.store import DEFAULT_STORE, Store
+
+# Ctrl-C is to end within 5 s, however slow the store is.
+_LAST_WORDS_S = 3.5
 
 _PROVIDER = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
 
@@ -47,31 +52,32 @@ def run(
     for warning in loaded.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     opened = Store.open(store)
-    before = _spent(opened)
-    if not _is_done(opened, loaded.name, loaded.revision):
-        with provider(opened), _stopping_cleanly(opened, loaded.name):
-            _run_flow(wave, store, wait=wait)
-    print_summary(opened, loaded.name, spent=_spent(opened) > before)
-    if not _is_done(opened, loaded.name, loaded.revision):
+    before = spent_on(opened)
+    if not is_done(opened, loaded.name, loaded.revision):
+        with provider(opened), stopping_cleanly(opened, loaded.name):
+            run_flow(wave, store, wait=wait)
+    print_summary(opened, loaded.name, spent=spent_on(opened) > before)
+    if not is_done(opened, loaded.name, loaded.revision):
         print(
             "The wave waits for its provider. `imagewave watch` goes on with it when jobs have "
             "ended; so does this command, repeated."
         )
 
 
-def _spent(store: Store) -> Decimal:
+def spent_on(store: Store) -> Decimal:
+    """USD that the store's results cost so far."""
     (row,) = query(store, "SELECT coalesce(sum(cost_usd), 0) AS usd FROM costs")
     return Decimal(row["usd"])
 
 
-def _is_done(store: Store, wave: str, revision: str) -> bool:
+def is_done(store: Store, wave: str, revision: str) -> bool:
     """Whether this very wave was delivered before: then there is nothing to do."""
     rows = query(store, "SELECT revision FROM waves WHERE wave = ?", [wave])
     if rows != [{"revision": revision}]:
         return False
-    from imagewave.storage import facts
+    from imagewave.storage.reruns import is_delivered
 
-    return facts.has(store, "assets", f"{wave}-{revision}")
+    return is_delivered(store, wave, revision)
 
 
 @contextmanager
@@ -100,7 +106,8 @@ def quiet_prefect() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
-def _run_flow(wave: str, store: str, *, wait: bool) -> None:
+def run_flow(wave: str, store: str, *, wait: bool, rerun: str | None = None) -> None:
+    """Runs the wave's flow, with its progress in the terminal."""
     # A failed task's error reaches the user as one message; Prefect would print its traceback too.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
@@ -112,35 +119,57 @@ def _run_flow(wave: str, store: str, *, wait: bool) -> None:
         from imagewave.flows.wave import wave as wave_flow
 
         with watched_by(display.show):
-            wave_flow(wave, store, wait)
+            wave_flow(wave, store, wait, rerun=rerun)
 
 
 @contextmanager
-def _stopping_cleanly(store: Store, wave: str) -> Iterator[None]:
+def stopping_cleanly(store: Store, wave: str) -> Iterator[None]:
     """Ctrl-C and SIGTERM end at once: whatever was going on, the store knows how to go on."""
 
     def stop(number: int, frame: object) -> NoReturn:
-        jobs = query(
-            store,
-            "SELECT provider_job, requests FROM jobs WHERE wave = ? AND event = 'accepted'",
-            [wave],
-        )
-        held = sum(row["requests"] for row in jobs)
-        print(
-            f"\nStopped. {len(jobs)} jobs with {held} requests are with the provider and go on"
-            f" there{':' if jobs else '.'}",
-            *(f"  {row['provider_job']}" for row in jobs),
-            "Run the same command again to go on; nothing is asked for twice.",
-            sep="\n",
-            file=sys.stderr,
-            flush=True,
-        )
+        os.write(2, b"\nStopping.\n")
+        # The main thread may be in the middle of anything, with locks that these words need.
+        telling = threading.Thread(target=_tell_what_is_in_flight, args=(store, wave), daemon=True)
+        telling.start()
+        telling.join(_LAST_WORDS_S)
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.terminate()
         # Threads that still download or decode may be dropped anywhere: all of it can be repeated.
         os._exit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _tell_what_is_in_flight(store: Store, wave: str) -> None:
+    jobs = query(
+        store,
+        "SELECT event, provider_job, requests, held_usd FROM jobs"
+        " WHERE wave = ? AND event IN ('claimed', 'accepted') ORDER BY claimed_at",
+        [wave],
+    )
+    lines = [
+        f"  {job['provider_job'] or 'a job that the provider may have, it did not say yet'}: "
+        f"{job['requests']} requests, ${job['held_usd']:.4f} held"
+        for job in jobs
+    ]
+    in_flight = (
+        f"{len(jobs)} jobs are with the provider and go on there:"
+        if jobs
+        else "No job is with the provider."
+    )
+    words = "\n".join(
+        (
+            in_flight,
+            *lines,
+            "Run the same command again to go on; nothing is asked for twice.",
+            "",
+        )
+    )
+    os.write(2, words.encode())

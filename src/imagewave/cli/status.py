@@ -28,6 +28,14 @@ FROM jobs
 WHERE event IN ('claimed', 'accepted') AND ? IN ('', wave)
 ORDER BY claimed_at
 """
+# Nothing was sent since: the wave has not gone on.
+_STOPS = """
+SELECT wave, detail AS stopped_because
+FROM findings
+WHERE kind = 'over budget' AND ? IN ('', wave) AND recorded_at >= coalesce(
+    (SELECT max(claimed_at) FROM jobs WHERE jobs.wave = findings.wave), recorded_at)
+ORDER BY recorded_at
+"""
 
 
 def status(
@@ -50,11 +58,15 @@ def status(
         require_wave(opened, wave)
     waves = query(opened, _WAVES, [wave])
     jobs = query(opened, _JOBS, [wave])
+    stops = query(opened, _STOPS, [wave])
     if as_json:
-        print(json.dumps({"waves": waves, "open_jobs": jobs}, default=str, indent=2))
+        found = {"waves": waves, "open_jobs": jobs, "stopped": stops}
+        print(json.dumps(found, default=str, indent=2))
         return
     _print("Waves", waves, "No wave was run here yet.")
     _print("Jobs with the provider", jobs, "No job is with a provider.")
+    for stop in stops:
+        print(f"{stop['wave']} is stopped: {stop['stopped_because']}")
 
 
 def _print(title: str, rows: list[dict[str, Any]], none: str) -> None:

@@ -11,7 +11,7 @@ import orjson
 from imagewave.storage import facts
 from imagewave.storage.analytics import query
 from imagewave.storage.ledger import Budget
-from imagewave.storage.requests import Kind
+from imagewave.storage.requests import Kind, digest
 from imagewave.storage.rounds import Round
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
@@ -40,6 +40,18 @@ class Run:
     def doubt(self) -> Doubt:
         """How long doubt about a provider's answer lasts."""
         return Doubt(list_lag_s=self.wave.wait.list_lag_seconds)
+
+    def note(self, kind: str, key: str, detail: str) -> None:
+        """Records a finding about the wave as a whole, once."""
+        finding = {
+            "wave": self.wave.name,
+            "job_id": "",
+            "kind": kind,
+            "key": key,
+            "detail": detail,
+        }
+        part = f"{self.wave.name}-{self.wave.revision}-{digest(finding)}"
+        facts.append(self.store, "findings", part, [finding])
 
     def round(self, kind: Kind, number: int) -> Round:
         """The n-th round of a kind in this revision of the wave."""

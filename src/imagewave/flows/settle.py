@@ -15,8 +15,8 @@ from imagewave.flows.labels import job_task_name
 from imagewave.flows.progress import Progress, tell
 from imagewave.flows.run import Run, current_run
 from imagewave.killpoints import reached
-from imagewave.storage.jobs import Accepted, JobFolder
 from imagewave.storage import rounds
+from imagewave.storage.jobs import Accepted, JobFolder
 from imagewave.storage.ledger import BudgetExceeded, Ledger
 from imagewave.storage.requests import FailureClass
 from imagewave.storage.rounds import Ask, Outcome, Round

@@ -23,9 +23,11 @@ from imagewave.flows.progress import Progress, tell
 from imagewave.flows.run import Run, current_run, open_run
 from imagewave.flows.settle import Waiting, harvest, settle
 from imagewave.killpoints import reached
+from imagewave.storage import reruns as rerunning
 from imagewave.storage.handover import Handover, absolute, hand_over, take_back
 from imagewave.storage.ledger import BudgetExceeded
 from imagewave.storage.requests import Kind
+from imagewave.storage.reruns import Rerun
 from imagewave.storage.rounds import Answer, Ask, Round, load, record
 from imagewave.storage.store import Store
 from imagewave.storage.wavefile import load_wave
@@ -39,6 +41,7 @@ from imagewave.tasks.draft import Prompts, draft_asks
 from imagewave.tasks.final import final_asks
 from imagewave.tasks.judge import Judgement
 from imagewave.tasks.late import fallback_asks
+from imagewave.tasks.rerun import again, order
 from imagewave.tasks.select import Candidate, Decision
 
 Asked = dict[tuple[str, str], Ask]
@@ -51,13 +54,18 @@ Asked = dict[tuple[str, str], Ask]
     validate_parameters=False,
 )
 def wave(
-    wave_file: str, store: str, wait: bool = True, lane: str | None = None
+    wave_file: str,
+    store: str,
+    wait: bool = True,
+    lane: str | None = None,
+    rerun: str | None = None,
 ) -> str | State[str | BudgetExceeded]:
     """Runs the wave of a file to its end, or as far as it goes without waiting.
 
-    `lane` takes the place of the wave file's. With `wait=False` the wave is left to `watch`, and
-    the run ends in a state named Waiting once only provider jobs are left. Returns the path of the
-    wave's report in the store, "" while it waits.
+    `rerun` has what failed made again, and nothing else: all of it (""), or what an SQL condition
+    over the failed requests picks. `lane` takes the place of the wave file's. With `wait=False`
+    the wave is left to `watch`, and the run ends in a state named Waiting once only provider jobs
+    are left. Returns the path of the wave's report in the store, "" while it waits.
 
     Raises:
         BudgetExceeded: a budget is used up; raise it and run again.
@@ -70,10 +78,13 @@ def wave(
             hand_over(run.store, handover)
         with showing(run):
             try:
+                if rerun is not None:
+                    order(run.store, run.wave, rerun)
                 written = stages(run)
             except Waiting as waiting:
                 return Completed(name="Waiting", message=str(waiting), data="")
             except BudgetExceeded as error:
+                run.note("over budget", error.budget, str(error))
                 return Failed(name="OverBudget", message=str(error), data=error)
         take_back(run.store, run.wave.name)
         return written
@@ -83,9 +94,10 @@ def stages(run: Run) -> str:
     """All that a wave is, in order; returns the path of its report."""
     harvest(run)
     prompts = expand(run)
-    drafts, draft_asked = draft(run, prompts)
-    finals, final_asked = final(run, prompts, drafts)
-    deliver(whole(finals), whole({**draft_asked, **final_asked}))
+    reruns = rerunning.load(run.store, run.wave.name, run.wave.revision)
+    drafts, draft_asked = draft(run, prompts, reruns)
+    finals, final_asked = final(run, prompts, drafts, reruns)
+    deliver(whole(finals), whole({**draft_asked, **final_asked}), len(reruns))
     harvest(run)
     return report()
 
@@ -100,49 +112,75 @@ def expand(run: Run) -> Prompts:
     return write_prompts(whole(asks), whole(found))
 
 
-def draft(run: Run, prompts: Prompts) -> tuple[list[Decision], Asked]:
-    """Rounds of drafts, until every brief has enough accepted ones or is given up."""
-    candidates: list[Candidate] = []
+def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Decision], Asked]:
+    """Rounds of drafts, until every brief has enough accepted ones or is given up.
+
+    Each rerun adds one round, of the drafts that it makes again.
+    """
+    seen: dict[tuple[str, str], Candidate] = {}
     decisions: list[Decision] = []
+    redone = -1  # reruns whose drafts are planned; before the first, the wave's own rounds
     for number in count(1):
         round = run.round(Kind.DRAFT, number)
         asks = load(run.store, round)
         if asks is None:
-            planned = draft_asks(run.store, run.wave, number, prompts, lane=run.lane.name)
+            if redone < 0:
+                planned = draft_asks(run.store, run.wave, number, prompts, lane=run.lane.name)
+            else:
+                planned = again(run.store, run.wave, reruns[redone], Kind.DRAFT)
             asks = record(run.store, round, planned)
-        if not asks:
-            break
-        candidates += look_at(run, round, asks, f"draft {number}")
-        decisions = select("draft", number, whole(candidates), run.wave.judge.enabled)
-    return decisions, {(c.ask.brief, c.ask.request.id): c.ask for c in candidates}
+        if asks:
+            seen |= by_request(look_at(run, round, asks, f"draft {number}"))
+            candidates = list(seen.values())
+            decisions = select("draft", number, whole(candidates), run.wave.judge.enabled)
+        if redone >= 0 or not asks:
+            redone += 1
+        if redone == len(reruns):
+            return decisions, {key: candidate.ask for key, candidate in seen.items()}
+    raise AssertionError("rounds are counted without end")
 
 
-def final(run: Run, prompts: Prompts, drafts: Sequence[Decision]) -> tuple[list[Decision], Asked]:
-    """Rounds of finals: the accepted drafts', then others where a final fails."""
+def final(
+    run: Run, prompts: Prompts, drafts: Sequence[Decision], reruns: Sequence[Rerun]
+) -> tuple[list[Decision], Asked]:
+    """Rounds of finals: the accepted drafts', then others where a final fails.
+
+    Each rerun begins with the finals that it makes again; then, as before, come those that lack.
+    """
     if run.wave.final.carry == "accept":
         return [draft for draft in drafts if draft.decision == "accepted"], {}
-    candidates: list[Candidate] = []
+    seen: dict[tuple[str, str], Candidate] = {}
     decisions: list[Decision] = []
+    waiting = list(reruns)
+    redo: Rerun | None = None
     for number in count(1):
         round = run.round(Kind.FINAL, number)
         asks = load(run.store, round)
         if asks is None:
-            planned = final_asks(
-                run.wave,
-                prompts,
-                drafts,
-                candidates,
-                decisions,
-                lane=run.lane.name,
-            )
+            if redo:
+                planned = again(run.store, run.wave, redo, Kind.FINAL)
+            else:
+                planned = final_asks(
+                    run.wave, prompts, drafts, list(seen.values()), decisions, lane=run.lane.name
+                )
             asks = record(run.store, round, planned)
-        if not asks:
-            break
-        reached("final.planned")
-        candidates += look_at(run, round, asks, f"final {number}")
-        judged = run.wave.judge.enabled and run.wave.final.judge
-        decisions = select("final", number, whole(candidates), judged)
-    return decisions, {(c.ask.brief, c.ask.request.id): c.ask for c in candidates}
+        if asks:
+            reached("final.planned")
+            seen |= by_request(look_at(run, round, asks, f"final {number}"))
+            judged = run.wave.judge.enabled and run.wave.final.judge
+            decisions = select("final", number, whole(list(seen.values())), judged)
+        elif not redo:
+            if not waiting:
+                return decisions, {key: candidate.ask for key, candidate in seen.items()}
+            redo = waiting.pop(0)
+            continue
+        redo = None
+    raise AssertionError("rounds are counted without end")
+
+
+def by_request(candidates: Sequence[Candidate]) -> dict[tuple[str, str], Candidate]:
+    """The candidates by brief and request: one that was made again takes its old place."""
+    return {(c.ask.brief, c.ask.request.id): c for c in candidates}
 
 
 def look_at(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> list[Candidate]:
@@ -249,11 +287,11 @@ def select(tier: str, number: int, candidates: Sequence[Candidate], judged: bool
 
 
 @task(name="deliver", task_run_name=stage_task_name, cache_policy=NO_CACHE)
-def deliver(finals: Sequence[Decision], asked: Asked) -> int:
+def deliver(finals: Sequence[Decision], asked: Asked, rerun: int) -> int:
     """Writes the accepted finals where their users look for them; returns how many."""
     run = current_run()
     tell(Progress(stage="deliver"))
-    return len(delivering.deliver(run.store, run.wave, finals, asked))
+    return len(delivering.deliver(run.store, run.wave, finals, asked, rerun=rerun))
 
 
 @task(name="report", task_run_name=stage_task_name, cache_policy=NO_CACHE)

@@ -59,6 +59,8 @@ class BudgetExceeded(ImagewaveError):
     `budget` is the key in `[budget]` of the wave file: wave_usd, hour_usd, day_usd or month_usd.
     """
 
+    exit_code = 3
+
     def __init__(
         self,
         budget: str,

@@ -142,7 +142,8 @@ def close(store: Store, round: Round, asks: Sequence[Ask], given_up: Iterable[st
     `given_up` are the requests of jobs that nobody waits for any longer.
     """
     found = answers(store, (ask.request.id for ask in asks))
-    lost = sorted(set(given_up) - {id for id, answer in found.items() if answer.image or answer.text})
+    brought = {id for id, answer in found.items() if answer.status in ("image", "text")}
+    lost = sorted(set(given_up) - brought)
     content = {"answers": {id: answer.job_id for id, answer in found.items()}, "given_up": lost}
     store.put_if_absent(_outcome_path(round), orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
     standing = outcome(store, round)

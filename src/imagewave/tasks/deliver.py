@@ -12,6 +12,7 @@ from imagewave.killpoints import reached
 from imagewave.storage import facts
 from imagewave.storage.analytics import query
 from imagewave.storage.images import read_image
+from imagewave.storage.reruns import assets_part
 from imagewave.storage.rounds import Ask
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Deliver, Wave
@@ -21,21 +22,18 @@ _WRITERS = 8
 _SUFFIXES = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
-def assets_part(wave: Wave) -> str:
-    """The part whose presence says that this revision of the wave is delivered."""
-    return f"{wave.name}-{wave.revision}"
-
-
 def deliver(
     store: Store,
     wave: Wave,
     finals: Sequence[Decision],
     asks: Mapping[tuple[str, str], Ask],
+    *,
+    rerun: int = 0,
 ) -> list[dict[str, object]]:
     """Delivers the accepted finals to `assets/<wave>/<brief>/`; returns the asset rows.
 
     `asks` are the requests behind the finals, by (brief, request id). With `carry = "accept"` a
-    final is its own draft.
+    final is its own draft. `rerun` is the number of the last rerun that these finals include.
     """
     reached("deliver.before")
     accepted = [final for final in finals if final.decision == "accepted"]
@@ -58,7 +56,7 @@ def deliver(
     # Each file waits for the disk or the network; a few at once share the wait.
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="deliver") as threads:
         rows = list(threads.map(write, enumerate(accepted)))
-    facts.append(store, "assets", assets_part(wave), rows)
+    facts.append(store, "assets", assets_part(wave.name, wave.revision, rerun), rows)
     return rows
 
 

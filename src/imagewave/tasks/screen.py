@@ -160,7 +160,8 @@ def _metrics(store: Store, images: set[str]) -> dict[str, tuple[Metrics, str]]:
 def _history(store: Store, wave: Wave, round: Round, own: set[str]) -> list[tuple[str, int]]:
     """Hashes to keep away from: this wave's earlier rounds, and what other waves accepted.
 
-    The round's `own` pictures do not count: a picture that two waves share is no duplicate.
+    The round's `own` pictures do not count: a picture that two waves share is no duplicate, nor is
+    one that is looked at again.
     """
     rows = query(
         store,
@@ -172,14 +173,18 @@ def _history(store: Store, wave: Wave, round: Round, own: set[str]) -> list[tupl
     history = [(row["id"], int(row["phash"], 16)) for row in rows]
     for number in range(1, round.number):
         earlier = Round(wave=round.wave, revision=round.revision, kind=round.kind, number=number)
-        history += _passed_hashes(store, earlier)
+        history += _passed_hashes(store, earlier, own)
     return history
 
 
-def _passed_hashes(store: Store, round: Round) -> list[tuple[str, int]]:
-    """Request and hash of what passed the screens of an earlier round."""
+def _passed_hashes(store: Store, round: Round, but: set[str]) -> list[tuple[str, int]]:
+    """Request and hash of what passed the screens of an earlier round, `but` these pictures."""
     rows = facts.read(store, "screens", round.part) or []
     failed = {row["request_id"] for row in rows if row["verdict"] == "fail"}
-    images = {row["image"]: row["request_id"] for row in rows if row["request_id"] not in failed}
+    images = {
+        row["image"]: row["request_id"]
+        for row in rows
+        if row["request_id"] not in failed and row["image"] not in but
+    }
     measured = _metrics(store, set(images))
     return [(request_id, measured[image][0].phash or 0) for image, request_id in images.items()]

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from imagewave.storage import facts
 from imagewave.storage.analytics import query
 from imagewave.storage.handover import Handover, handed_over, take_back
 from imagewave.storage.jobs import JobFolder
 from imagewave.storage.requests import digest
+from imagewave.storage.reruns import is_delivered
 from imagewave.storage.store import Store
 from imagewave.tasks.providers.protocol import Lane, Unavailable
 from imagewave.tasks.submit import Doubt
@@ -96,7 +96,7 @@ def _undelivered(store: Store) -> list[Handover]:
     left = []
     for handover in handed_over(store):
         revision = revisions.get(handover.wave)
-        if revision and facts.has(store, "assets", f"{handover.wave}-{revision}"):
+        if revision and is_delivered(store, handover.wave, revision):
             take_back(store, handover.wave)
         else:
             left.append(handover)

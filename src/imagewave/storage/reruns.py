@@ -1,0 +1,91 @@
+"""Reruns: which failed requests of a wave a person wants redone, written down before it happens.
+
+`reruns/<wave>-<revision>-<n>.json`, put-if-absent: like what a round asks for, it is decided once,
+so that a rerun may be interrupted and repeated like everything else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from imagewave.storage import facts
+from imagewave.storage.jobs import now
+from imagewave.storage.requests import Kind
+from imagewave.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redo:
+    """A request to be made again for a brief, or (`judge`) the picture to be judged again.
+
+    `request_id` is a draft's or a final's, of which `round` is the latest round that has it.
+    """
+
+    kind: Kind
+    brief: str
+    request_id: str
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rerun:
+    """The n-th rerun (from 1) of a revision of a wave; `where` is how it was picked."""
+
+    number: int
+    where: str
+    requests: tuple[Redo, ...]
+
+
+def load(store: Store, wave: str, revision: str) -> list[Rerun]:
+    """All reruns of the revision, oldest first."""
+    found: list[Rerun] = []
+    while (rerun := _read(store, wave, revision, len(found) + 1)) is not None:
+        found.append(rerun)
+    return found
+
+
+def record(
+    store: Store, wave: str, revision: str, where: str, requests: Sequence[Redo]
+) -> Rerun | None:
+    """Writes down a new rerun; None where somebody else just wrote one down."""
+    number = len(load(store, wave, revision)) + 1
+    content = {
+        "where": where,
+        "at": now(),
+        "requests": [[redo.kind, redo.brief, redo.request_id, redo.round] for redo in requests],
+    }
+    path = _path(wave, revision, number)
+    if not store.put_if_absent(path, orjson.dumps(content, option=orjson.OPT_INDENT_2)):
+        return None
+    return Rerun(number=number, where=where, requests=tuple(requests))
+
+
+def assets_part(wave: str, revision: str, rerun: int) -> str:
+    """The part whose presence says that the revision is delivered, its n-th rerun included."""
+    return f"{wave}-{revision}" + (f"-rerun-{rerun}" if rerun else "")
+
+
+def is_delivered(store: Store, wave: str, revision: str) -> bool:
+    """Whether there is nothing left to do for the revision."""
+    part = assets_part(wave, revision, len(load(store, wave, revision)))
+    return facts.has(store, "assets", part)
+
+
+def _read(store: Store, wave: str, revision: str, number: int) -> Rerun | None:
+    try:
+        content = orjson.loads(store.read(_path(wave, revision, number)))
+    except FileNotFoundError:
+        return None
+    return Rerun(
+        number=number,
+        where=content["where"],
+        requests=tuple(
+            Redo(kind=Kind(kind), brief=brief, request_id=id, round=round)
+            for kind, brief, id, round in content["requests"]
+        ),
+    )
+
+
+def _path(wave: str, revision: str, number: int) -> str:
+    return f"reruns/{wave}-{revision}-{number}.json"
