@@ -1,0 +1,195 @@
+"""The plan of a wave: its stages, their prices, where its rates come from, and what came of it."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.tasks.waves import brief, decide, drawn, prompts, round_of, settle, tell_of, wave
+
+from imagewave.storage.catalog import USER_FILE, find_model
+from imagewave.storage.catalog.prices import estimate
+from imagewave.storage.requests import Kind
+from imagewave.storage.store import Store
+from imagewave.storage.wave import Budget, Draft, Expand, Final, Judge, Wave
+from imagewave.tasks.draft import draft_asks
+from imagewave.tasks.plan import NotRun, Plan, check, compare, plan_wave
+
+FINAL = Final(model="gemini-nano-banana-2.1", size="2K", thinking="minimal")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def simple(**tables: Any) -> Wave:
+    briefs = [brief(f"b{n}", 2) for n in range(3)]
+    return wave(*briefs, **{"name": "new", "use_case": "hero", "final": FINAL, **tables})
+
+
+def drafts_alone(**tables: Any) -> Wave:
+    return simple(final=Final(carry="accept"), judge=Judge(enabled=False), **tables)
+
+
+def lines(plan: Plan) -> dict[str, Any]:
+    return {line.stage: line for line in plan.lines}
+
+
+def past(store: Store, name: str, good: int, of: int, **tables: Any) -> Wave:
+    """A finished wave of six briefs, of each of which `good` of `of` drafts passed."""
+    done = wave(*(brief(f"{name}{n}", of) for n in range(6)), name=name, use_case="hero", **tables)
+    tell_of(store, done)
+    asks = draft_asks(store, done, 1, prompts(done), lane="gemini-batch")
+    answers = {ask.request.id: drawn(ask) for ask in asks}
+    settle(store, round_of(done, Kind.DRAFT), asks, answers.values())
+    failed = {ask.request.id: ("blur",) for ask in asks if ask.request.sample >= good}
+    decide(store, done, 1, asks, answers, failed)
+    return done
+
+
+def test_each_stage_that_a_wave_has_is_a_line_at_its_price() -> None:
+    plan = plan_wave(None, simple(expand=Expand(mode="model", count=2)))
+    found = lines(plan)
+    assert list(found) == ["expand", "draft", "judge", "final"]
+    assert found["expand"].requests.low == found["expand"].requests.high == 3
+    lite = find_model("gemini-3.1-flash-lite-image")
+    a_draft = estimate(lite, lane="gemini-batch", size="1K", prompt_chars=480, thinking="minimal")
+    assert found["draft"].usd_per_call == a_draft
+    # A reference image goes along, and 2K has more tokens: dearer than a draft by half and more.
+    assert found["final"].usd_per_call > Decimal("1.5") * a_draft
+    assert found["judge"].usd_per_call < a_draft / 20
+
+
+def test_a_wave_without_judge_and_finals_has_drafts_only() -> None:
+    plan = plan_wave(None, drafts_alone())
+    assert list(lines(plan)) == ["draft"]
+    assert plan.usd == lines(plan)["draft"].usd
+    assert plan.wanted == 6
+
+
+def test_the_total_is_the_sum_of_what_each_play_cost() -> None:
+    plan = plan_wave(None, simple())
+    for bound in ("low", "middle", "high"):
+        parts = [getattr(line.usd, bound) for line in plan.lines]
+        # Stages do not all meet their extremes in one play.
+        assert max(parts) <= plan.usd.high
+        assert getattr(plan.usd, bound) > 0
+    assert sum(line.usd.low for line in plan.lines) <= plan.usd.low
+    assert sum(line.usd.high for line in plan.lines) >= plan.usd.high
+
+
+def test_batches_halve_the_bill() -> None:
+    plan = plan_wave(None, simple())
+    assert plan.interactive_usd is not None
+    assert plan.interactive_usd == pytest.approx(2 * plan.usd.middle, rel=Decimal("1e-6"))
+
+
+def test_without_history_the_plan_says_so() -> None:
+    found = lines(plan_wave(None, simple()))
+    assert found["draft"].rate == pytest.approx(0.5)
+    assert found["draft"].source.endswith("no history")
+    assert "80 % assumed" in found["final"].source
+
+
+def test_measured_rates_set_the_plan_and_are_told(store: Store) -> None:
+    past(store, "past", good=1, of=5)
+    found = lines(plan_wave(store, simple()))["draft"]
+    assert found.rate == pytest.approx(0.22, abs=0.03)
+    assert "6 of 30 passed of 6 other briefs" in found.source
+    # Another use case's briefs are no history of this one's.
+    assert "no history" in lines(plan_wave(store, simple(use_case="print")))["draft"].source
+
+
+def test_what_passes_more_often_costs_less(tmp_path: Path) -> None:
+    costs = []
+    for good in (1, 4):
+        store = Store.open(str(tmp_path / str(good)))
+        past(store, "past", good=good, of=5)
+        plan = plan_wave(store, drafts_alone())
+        assert plan.usd_per_delivered is not None
+        costs.append(plan.usd_per_delivered)
+    assert costs[0] > 2 * costs[1]
+
+
+def test_refusals_that_cost_nothing_lower_the_price_of_a_request(store: Store) -> None:
+    done = wave(*(brief(f"r{n}", 4) for n in range(6)), name="past", use_case="hero")
+    tell_of(store, done)
+    asks = draft_asks(store, done, 1, prompts(done), lane="gemini-batch")
+    answers = [drawn(ask) for ask in asks]
+    free = [
+        answer if n % 4 else type(answer)(**{**_fields(answer), "cost_usd": Decimal(0)})
+        for n, answer in enumerate(answers)
+    ]
+    settle(store, round_of(done, Kind.DRAFT), asks, free)
+    with_history = lines(plan_wave(store, simple()))["draft"].usd_per_call
+    without = lines(plan_wave(None, simple()))["draft"].usd_per_call
+    assert with_history == pytest.approx(without * Decimal("0.75"), rel=Decimal("1e-6"))
+
+
+def _fields(answer: Any) -> dict[str, Any]:
+    return {name: getattr(answer, name) for name in type(answer).__dataclass_fields__}
+
+
+def test_a_plan_is_the_same_whenever_it_is_made(store: Store) -> None:
+    past(store, "past", good=2, of=5)
+    assert plan_wave(store, simple()) == plan_wave(store, simple())
+    assert plan_wave(store, simple(), seed=1) != plan_wave(store, simple(), seed=2)
+
+
+def test_a_budget_that_may_not_do_is_a_warning() -> None:
+    tight = simple(budget=Budget(wave_usd=Decimal("0.05")))
+    [warning] = plan_wave(None, tight).warnings
+    assert "probably stops at its budget of $0.05" in warning
+    ample = simple(budget=Budget(wave_usd=Decimal(50)))
+    assert plan_wave(None, ample).warnings == ()
+
+
+def test_other_models_of_drafts_stand_side_by_side() -> None:
+    lite, pro, dead, unknown = compare(
+        None, simple(), ["nano banana 2 lite", "nano banana pro", "dall-e-3", "no-such-model"]
+    )
+    assert lite.plan is not None
+    assert pro.plan is not None
+    assert (lite.model, pro.model) == ("gemini-3.1-flash-lite-image", "gemini-3-pro-image")
+    assert lines(pro.plan)["draft"].usd_per_call > 3 * lines(lite.plan)["draft"].usd_per_call
+    assert lines(pro.plan)["final"].model == FINAL.model
+    assert dead.plan is None
+    assert "was shut down on 2026-05-12" in dead.problem
+    assert "There is no model" in unknown.problem
+
+
+def test_a_price_that_nobody_knows_is_a_problem_and_not_zero() -> None:
+    [gpu] = compare(None, simple(), ["sdxl"])
+    assert gpu.plan is None
+    assert "hourly price" in gpu.problem
+
+
+def test_a_model_that_retires_soon_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = datetime.now(UTC).date() + timedelta(days=10)
+    file = tmp_path / "models.toml"
+    file.write_text(f'[[model]]\nid = "gemini-3-pro-image"\nshutdown = {soon}\n', "utf-8")
+    monkeypatch.setenv(USER_FILE, str(file))
+    [found] = compare(None, simple(), ["nano banana pro"])
+    assert found.plan is not None
+    [warning] = found.plan.warnings
+    assert f"'gemini-3-pro-image' is shut down on {soon}" in warning
+
+
+def test_a_finished_wave_is_held_against_its_plan(store: Store) -> None:
+    with pytest.raises(NotRun, match="nothing of the wave 'done'"):
+        check(store, past_wave(), plan_wave(store, past_wave()))
+    done = past(store, "done", good=3, of=4, final=Final(carry="accept"))
+    [draft, judge] = check(store, done, plan_wave(store, done))
+    assert (draft.line.stage, draft.requests, draft.reused) == ("draft", 24, 0)
+    assert draft.usd == 24 * Decimal("0.0168")
+    assert (judge.requests, judge.usd, judge.within) == (0, Decimal(0), False)
+    # Its own past is no part of its plan.
+    assert "no history" in draft.line.source
+
+
+def past_wave() -> Wave:
+    return wave(brief("b", 2), name="done", draft=Draft(size="1K", thinking="minimal"))
