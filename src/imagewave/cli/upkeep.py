@@ -9,21 +9,31 @@ from imagewave.storage.store import DEFAULT_STORE, Store
 
 def upkeep(
     store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
+    drafts_days: Annotated[
+        float | None,
+        typer.Option(help="Delete rejected pictures that are older; left out: keep all."),
+    ] = None,
 ) -> None:
-    """Compact the facts and report orphans.
+    """Compact the facts, apply the retention policy, report orphans.
 
-    Safe while waves run. Orphans are listed, never deleted.
+    Safe while waves run. Rejected pictures are given up first and deleted by an upkeep that runs
+    an hour later or more; what is known of them stays. Orphans are listed, never deleted.
 
     Examples:
 
-      imagewave upkeep --store s3://team/imagewave
+      imagewave upkeep
+
+      imagewave upkeep --drafts-days 30 --store s3://team/imagewave
     """
-    from imagewave.tasks.upkeep import compact, orphans
+    from imagewave.tasks.upkeep import compact, orphans, retain
 
     opened = Store.open(store, create=False)
     merged = compact(opened)
     for table, count in merged.items():
         print(f"{table}: {count} parts merged")
+    if drafts_days is not None:
+        retained = retain(opened, drafts_days=drafts_days)
+        print(f"{retained.given_up} pictures given up, {retained.deleted} deleted")
     found = orphans(opened)
     for path in found.images:
         print(f"no fact names {path}")

@@ -10,14 +10,17 @@ from imagewave.tasks import upkeep as keeping
 
 
 @flow(name="upkeep", flow_run_name="upkeep {store}")
-def upkeep(store: str) -> dict[str, int]:
-    """Compacts the facts and reports orphans.
+def upkeep(store: str, drafts_days: float | None = None) -> dict[str, int]:
+    """Compacts the facts, applies the retention policy, reports orphans; returns counts.
 
-    Returns counts: parts merged, orphaned images, jobs that were planned and never sent.
+    `drafts_days` is after how many days the bytes of rejected pictures go; None keeps them.
     """
     merged = compact(store)
+    retained = None if drafts_days is None else retain(store, drafts_days)
     found = orphans(store)
     counts = {
+        "pictures given up": retained.given_up if retained else 0,
+        "pictures deleted": retained.deleted if retained else 0,
         "parts merged": sum(merged.values()),
         "orphaned images": len(found.images),
         "unsent jobs": len(found.jobs),
@@ -34,6 +37,12 @@ def upkeep(store: str) -> dict[str, int]:
 def compact(store: str) -> dict[str, int]:
     """Merges small parts of the facts."""
     return keeping.compact(Store.open(store, create=False))
+
+
+@task(name="retain", cache_policy=NO_CACHE)
+def retain(store: str, drafts_days: float) -> keeping.Retention:
+    """Gives up rejected pictures, and deletes those given up before."""
+    return keeping.retain(Store.open(store, create=False), drafts_days=drafts_days)
 
 
 @task(name="orphans", cache_policy=NO_CACHE)

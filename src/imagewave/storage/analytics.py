@@ -32,6 +32,12 @@ _LEDGER_TYPES = {
 }
 
 _COMMENT = re.compile(r"^COMMENT ON VIEW \w+ IS '(.*)';$", re.MULTILINE)
+# A condition on a row of `results`: its image, if it has one, was not given up by upkeep since.
+KEPT = (
+    "NOT EXISTS (SELECT 1 FROM raw_sweeps AS swept"
+    " WHERE swept.image = results.image AND swept.recorded_at > results.recorded_at)"
+)
+
 _REMARKS = re.compile(r"^(--|COMMENT ON ).*$", re.MULTILINE)
 
 
@@ -89,11 +95,15 @@ def query(store: Store, sql: str, params: Sequence[object] = ()) -> list[dict[st
 
 
 def answered(store: Store, request_ids: Iterable[str]) -> set[str]:
-    """Those of the requests that some attempt, in whatever wave, brought an image or text for."""
+    """Those of the requests that some attempt, in whatever wave, brought an image or text for.
+
+    Not those whose image was given up since.
+    """
     rows = query(
         store,
-        "SELECT DISTINCT request_id FROM raw_results"
-        " WHERE status IN ('image', 'text') AND request_id IN (SELECT unnest(?::VARCHAR[]))",
+        "SELECT DISTINCT request_id FROM raw_results AS results"
+        " WHERE status IN ('image', 'text') AND request_id IN (SELECT unnest(?::VARCHAR[]))"
+        f" AND {KEPT}",
         [list(request_ids)],
     )
     return {row["request_id"] for row in rows}

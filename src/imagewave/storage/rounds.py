@@ -171,14 +171,17 @@ def _outcome_path(round: Round) -> str:
 
 def answers(store: Store, request_ids: Iterable[str]) -> dict[str, Answer]:
     """The effective result of each of these requests that has any, whichever wave paid for it."""
-    return {row.request_id: row for row in _answers(store, "results", request_ids)}
+    found = _answers(store, "results", request_ids, f" AND {analytics.KEPT}")
+    return {row.request_id: row for row in found}
 
 
-def _answers(store: Store, view: str, request_ids: Iterable[str]) -> list[Answer]:
+def _answers(
+    store: Store, view: str, request_ids: Iterable[str], condition: str = ""
+) -> list[Answer]:
     rows = analytics.query(
         store,
         "SELECT request_id, job_id, status, failure, reason, image, format, text, cost_usd"
-        f" FROM {view} WHERE request_id IN (SELECT unnest(?::VARCHAR[]))",
+        f" FROM {view} WHERE request_id IN (SELECT unnest(?::VARCHAR[])){condition}",
         [list(request_ids)],
     )
     return [Answer(**row) for row in rows]

@@ -66,6 +66,7 @@ COLUMNS: dict[str, dict[str, str]] = {
             "accepted int, tried int, cap int, rate double, rate_low double, rate_high double, "
             "chance double, prior text, detail text"
         ),
+        "sweeps": "image text, path text, bytes long, reason text",
         "findings": "wave text, job_id text, kind text, key text, detail text",
     }.items()
 }
@@ -85,6 +86,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "decisions": ("wave", "revision", "brief", "request_id", "tier", "round"),
     "assets": ("wave", "revision", "asset"),
     "steps": ("wave", "revision", "brief", "round"),
+    "sweeps": ("image",),
     "findings": ("job_id", "kind", "key", "detail"),
 }
 

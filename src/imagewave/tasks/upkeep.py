@@ -1,19 +1,57 @@
 """Keeps a store fit: few parts, no pictures kept longer than wanted, no forgotten pieces."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-from imagewave.storage import compaction
-from imagewave.storage.analytics import query
+from imagewave.storage import compaction, facts
+from imagewave.storage.analytics import connect, query
+from imagewave.storage.requests import digest
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS
 
 # A table is compacted once it has so many small parts: well before a thousand slow every query.
 ENOUGH_PARTS = 100
 
+# Longer than a wave takes from looking for answered requests to writing down that it counts on
+# them.
+GRACE = timedelta(hours=1)
+
 _UNSENT = """
 SELECT DISTINCT job_id FROM raw_submissions
 WHERE job_id NOT IN (SELECT job_id FROM jobs WHERE event <> 'released') ORDER BY job_id
 """
+
+
+# Pictures that lost: not chosen, in no asset, carried by no final, and asked for by no wave that is
+# still at work. Of what was decided, all revisions count, not just the current ones.
+_REJECTED = """
+WITH wanted AS (
+    SELECT image FROM raw_decisions WHERE decision <> 'rejected'
+    UNION SELECT image FROM raw_assets
+    UNION SELECT draft_image FROM raw_assets
+    UNION SELECT reference FROM raw_requests WHERE kind = 'final'
+    UNION SELECT results.image FROM requests JOIN raw_results AS results USING (request_id)
+          WHERE requests.wave IN (SELECT unnest($at_work::VARCHAR[]))
+    UNION SELECT reference FROM requests WHERE wave IN (SELECT unnest($at_work::VARCHAR[]))
+), swept AS (
+    SELECT image, max(recorded_at) AS at FROM raw_sweeps GROUP BY image
+)
+SELECT image, any_value(images.path) AS path, any_value(images.bytes) AS bytes,
+       max(results.recorded_at) AS drawn_at, any_value(swept.at) AS swept_at
+FROM raw_results AS results JOIN images USING (image) LEFT JOIN swept USING (image)
+WHERE results.status = 'image' AND image NOT IN (SELECT image FROM wanted WHERE image IS NOT NULL)
+GROUP BY image
+HAVING max(results.recorded_at) < $before
+ORDER BY image
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How many rejected pictures were given up now, and how many given up before were deleted."""
+
+    given_up: int
+    deleted: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +77,43 @@ def compact(store: Store, *, at_least: int = ENOUGH_PARTS) -> dict[str, int]:
             merged[table] = count
         compaction.sweep(store, table)
     return merged
+
+
+def retain(store: Store, *, drafts_days: float, grace: timedelta = GRACE) -> Retention:
+    """Deletes the bytes of rejected pictures that are older than so many days; facts all stay.
+
+    In two steps, so that it is safe while waves run: a picture is first given up, which is a fact,
+    and from then on nobody counts on it. It is deleted by a later upkeep, after `grace`, if by then
+    no wave that is at work has asked for it before it was given up.
+    """
+    now = datetime.now(UTC).replace(tzinfo=None)
+    waves = query(store, "SELECT wave, revision FROM waves")
+    at_work = [
+        row["wave"]
+        for row in waves
+        if not facts.has(store, "assets", f"{row['wave']}-{row['revision']}")
+    ]
+    with connect(store, _REJECTED) as connection:
+        cursor = connection.execute(
+            _REJECTED, {"at_work": at_work, "before": now - timedelta(days=drafts_days)}
+        )
+        rejected = cursor.fetchall()
+    fresh, deleted = [], 0
+    for image, path, size, drawn_at, swept_at in rejected:
+        if swept_at is None or swept_at < drawn_at:
+            fresh.append((image, path, size, drawn_at))
+        elif swept_at < now - grace and store.exists(path):
+            store.delete(path)
+            deleted += 1
+    if fresh:
+        part = f"upkeep-{digest([f'{image} {drawn_at}' for image, _, _, drawn_at in fresh])}"
+        reason = f"rejected, older than {drafts_days:g} days"
+        rows = [
+            {"image": image, "path": path, "bytes": size, "reason": reason}
+            for image, path, size, _ in fresh
+        ]
+        facts.append(store, "sweeps", part, rows)
+    return Retention(given_up=len(fresh), deleted=deleted)
 
 
 def orphans(store: Store) -> Orphans:

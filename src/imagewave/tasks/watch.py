@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from imagewave.storage.analytics import query
@@ -15,7 +16,7 @@ from imagewave.tasks.submit import Doubt
 
 _OPEN_JOBS = """
 SELECT job_id, wave, lane, event, provider_job,
-       date_diff('second', claimed_at, now()::TIMESTAMP) > ? AS overdue
+       claimed_at < ? AS overdue
 FROM jobs WHERE event IN ('claimed', 'accepted')
 """
 # Planned by a run that ended before it could hand them to the provider.
@@ -61,7 +62,9 @@ class _Jobs:
 def survey(store: Store, open_lane: Callable[[str], Lane]) -> Survey:
     """Polls all open jobs of the store once. Writes nothing but the end of delivered handovers."""
     handovers = _undelivered(store)
-    rows = query(store, _OPEN_JOBS, [Doubt().lease_s])
+    # A claimer that is still alive may hold its claim for so long without an answer.
+    since = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=Doubt().lease_s)
+    rows = query(store, _OPEN_JOBS, [since])
     by_wave: dict[str, _Jobs] = {handover.wave: _Jobs() for handover in handovers}
     done, trouble = _poll(rows, open_lane) if handovers else (set(), [])
     for row in rows:
