@@ -163,7 +163,9 @@ def _print_check(console: Console, checks: Sequence[Check]) -> None:
         line = each.line
         verdict = "as planned"
         if not each.within:
-            verdict = "more than planned" if each.usd > line.usd.high else "less than planned"
+            verdict = "more than planned" if each.worth > line.usd.high else "less than planned"
+        if each.reused:
+            verdict += f" ({_usd(each.worth)} without what was free)"
         table.add_row(
             line.stage,
             str(line.requests.middle),

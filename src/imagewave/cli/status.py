@@ -36,6 +36,12 @@ WHERE kind = 'over budget' AND ? IN ('', wave) AND recorded_at >= coalesce(
     (SELECT max(claimed_at) FROM jobs WHERE jobs.wave = findings.wave), recorded_at)
 ORDER BY recorded_at
 """
+_SHORT = """
+SELECT wave, brief, reason, want, accepted, tried, round(chance, 2) AS chance, detail
+FROM stops
+WHERE reason <> 'enough' AND ? IN ('', wave)
+ORDER BY wave, brief
+"""
 
 
 def status(
@@ -59,12 +65,15 @@ def status(
     waves = query(opened, _WAVES, [wave])
     jobs = query(opened, _JOBS, [wave])
     stops = query(opened, _STOPS, [wave])
+    short = query(opened, _SHORT, [wave])
     if as_json:
-        found = {"waves": waves, "open_jobs": jobs, "stopped": stops}
+        found = {"waves": waves, "open_jobs": jobs, "stopped": stops, "briefs_short": short}
         print(json.dumps(found, default=str, indent=2))
         return
     _print("Waves", waves, "No wave was run here yet.")
     _print("Jobs with the provider", jobs, "No job is with a provider.")
+    if short:
+        _print("Briefs for which no more drafts are made", short, "")
     for stop in stops:
         print(f"{stop['wave']} is stopped: {stop['stopped_because']}")
 

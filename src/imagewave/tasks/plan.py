@@ -90,9 +90,14 @@ class Check:
     usd: Decimal
 
     @property
+    def worth(self) -> Decimal:
+        """What it would have cost without what was answered before."""
+        return self.usd + self.reused * self.line.usd_per_call
+
+    @property
     def within(self) -> bool:
-        """Whether the metered cost lies in the planned range."""
-        return self.line.usd.low <= self.usd <= self.line.usd.high
+        """Whether that lies in the planned range."""
+        return self.line.usd.low <= self.worth <= self.line.usd.high
 
 
 class NotRun(ImagewaveError):
@@ -237,7 +242,7 @@ def _billed(store: Store | None, wave: Wave, draft_model: str) -> dict[str, Deci
     rows = query(
         store,
         "SELECT kind, model, count(*) FILTER (cost_usd > 0) AS billed,"
-        " count(DISTINCT request_id) AS requests"
+        " count(DISTINCT (wave, request_id)) AS requests"
         " FROM costs WHERE wave <> ? GROUP BY kind, model",
         [wave.name],
     )

@@ -109,7 +109,9 @@ def _briefs(connection: duckdb.DuckDBPyConnection, wave: str) -> list[Row]:
         connection,
         """
         SELECT funnel.*, briefs.text, prices.cost_usd, prices.cost_per_accepted,
-               coalesce(rounds.rounds, 0) AS rounds, coalesce(rounds.answered, 0) AS answered
+               coalesce(rounds.rounds, 0) AS rounds, coalesce(rounds.answered, 0) AS answered,
+               stops.reason AS stopped, stops.detail AS advice, stops.rate_low, stops.rate_high,
+               stops.chance
         FROM funnel
         JOIN briefs USING (wave, brief)
         LEFT JOIN cost_per_accepted AS prices
@@ -119,6 +121,7 @@ def _briefs(connection: duckdb.DuckDBPyConnection, wave: str) -> list[Row]:
             FROM requests LEFT JOIN results USING (request_id)
             WHERE requests.kind = 'draft' GROUP BY ALL
         ) AS rounds ON rounds.wave = funnel.wave AND rounds.brief = funnel.brief
+        LEFT JOIN stops ON stops.wave = funnel.wave AND stops.brief = funnel.brief
         WHERE funnel.wave = ?
         ORDER BY funnel.brief
         """,
@@ -141,10 +144,16 @@ def _standing(brief: Mapping[str, Any]) -> str:
         return "nothing asked for yet"
     if brief["accepted"] >= brief["want"]:
         return f"enough drafts after {rounds}; finals missing"
-    return (
+    short = (
         f"short: {brief['accepted']} of {brief['want']} accepted from {brief['requested']} drafts"
-        f" in {rounds}; change the prompt, or allow more drafts"
+        f" in {rounds}"
     )
+    if brief["stopped"] == "low acceptance":
+        return (
+            f"{short}, given up: between {brief['rate_low']:.0%} and {brief['rate_high']:.0%} are"
+            f" accepted, a chance of {brief['chance']:.0%} of enough; {brief['advice']}"
+        )
+    return f"{short}; {brief['advice'] or 'change the prompt, or allow more drafts'}"
 
 
 def _total(briefs: Sequence[Mapping[str, Any]]) -> Row:
