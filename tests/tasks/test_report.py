@@ -267,3 +267,30 @@ def test_an_unknown_wave_names_those_there_are(store: Store) -> None:
     with pytest.raises(UnknownWave, match=f"no wave 'autumn'.*{WAVE}"):
         write_report(store, "autumn")
     assert store.list("reports") == []
+
+
+def test_a_brief_that_was_given_up_says_on_what_evidence(store: Store) -> None:
+    build(store, [BriefOf(id="hopeless", fates=("blur", "judge"))])
+    stop = {
+        "wave": WAVE,
+        "revision": REVISION,
+        "brief": "hopeless",
+        "round": 2,
+        "drafts": 0,
+        "reason": "low acceptance",
+        "want": 1,
+        "accepted": 0,
+        "tried": 2,
+        "cap": 4,
+        "rate": 0.03,
+        "rate_low": 0.01,
+        "rate_high": 0.12,
+        "chance": 0.04,
+        "prior": "",
+        "detail": "change the prompt",
+    }
+    facts.append(store, "steps", "stop", [stop])
+    assert (
+        "short: 0 of 1 accepted from 2 drafts in 1 round, given up: between 1% and 12% are"
+        " accepted, a chance of 4% of enough; change the prompt"
+    ) in report(store).text
