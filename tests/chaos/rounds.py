@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from tests.chaos.bench import Lines, write_wave
 from tests.servers import environment
 
@@ -50,7 +51,7 @@ class Bench:
     @contextlib.contextmanager
     def run(self, *, patient: bool = True, name: str = "faults", **tables: str) -> Iterator[Run]:
         """A run of a wave on the bench's store; `patient`: it waits for provider jobs."""
-        wave = load_wave(write_wave(self.folder, name=name, **tables))
+        wave = load_wave(write_wave(self.folder, name=name, tables=tables))
         with open_run(self.store, wave, wait=patient) as run:
             yield run
 

@@ -91,7 +91,7 @@ def test_random_kills(
         folder = bench.folder()
         wave, store = write_wave(folder), str(folder / "store")
         waves += 1
-        trail = []
+        trail: list[str] = []
         start = len(bench.billed())
         for _ in range(choose.randint(4, 12)):
             point, moment = f"{choose.choice(POINTS)}:{choose.randint(1, 3)}", None

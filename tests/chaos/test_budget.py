@@ -1,0 +1,33 @@
+"""A wave that hits its budget says so and stops; with more of it, it goes on."""
+
+from decimal import Decimal
+
+from tests.chaos.bench import Bench, assets, check_exactly_once, write_wave
+
+from imagewave.storage.ledger import Ledger
+from imagewave.storage.store import Store
+
+
+def test_stops_at_the_budget_and_goes_on_when_it_is_raised(bench: Bench) -> None:
+    folder = bench.folder()
+    store = str(folder / "store")
+    start = len(bench.billed())
+
+    # Enough for the drafts, but not for the finals.
+    stopped = bench.run(write_wave(folder, tables={"budget": "wave_usd = 0.09"}), store)
+
+    assert stopped.code == 3, stopped.err
+    assert "wave_usd" in stopped.err
+    assert "Traceback" not in stopped.err
+    state = Ledger(Store.open(store)).state()
+    assert not state.holds
+    assert Decimal(0) < state.captured["chaos"] <= Decimal("0.09")
+    said = bench.run("chaos", store, command="status")
+    assert "chaos is stopped: The budget wave_usd" in said.out
+
+    finished = bench.run(write_wave(folder, tables={"budget": "wave_usd = 5.00"}), store)
+
+    assert finished.code == 0, finished.err
+    assert "is stopped" not in bench.run("chaos", store, command="status").out
+    assert len(assets(Store.open(store))) == 2
+    assert check_exactly_once(Store.open(store), bench.billed(start)) == 1.0
