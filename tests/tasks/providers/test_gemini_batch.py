@@ -17,7 +17,7 @@ from tests.tasks.providers.serving import serving
 from imagewave.errors import ImagewaveError
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.requests import FailureClass, Kind, Request, Status
-from imagewave.tasks.providers import gemini_batch
+from imagewave.tasks.providers import gemini_batch, spool
 from imagewave.tasks.providers.gemini_batch import GeminiBatchLane, NoKey
 from imagewave.tasks.providers.protocol import (
     JobState,
@@ -377,7 +377,7 @@ class TestPrepare:
             open("/dev/full", "wb", buffering=0) as full,
             pytest.raises(ImagewaveError, match="TMPDIR"),
         ):
-            gemini_batch._append(full, b"line\n")
+            spool._append(full, b"line\n")
 
 
 class TestKey:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from imagewave.storage.catalog.prices import Usage
 from imagewave.storage.requests import FailureClass, Kind, Request, Status
 from imagewave.tasks.providers import gemini_wire
+from imagewave.tasks.providers.aside import NOTHING_ASIDE
 from imagewave.tasks.providers.gemini_wire import read_line, request_line
 from imagewave.tasks.providers.jsonl import Line
 from imagewave.tasks.providers.protocol import Outcome
@@ -364,7 +365,7 @@ def test_the_shortcut_and_the_whole_line_say_the_same(
     row: dict[str, Any], pretty: bool, wants_image: bool
 ) -> None:
     data = json.dumps(row, indent=2).encode() if pretty else orjson.dumps(row)
-    whole = gemini_wire._outcome(data, gemini_wire._NOTHING_ASIDE, lambda key: wants_image)
+    whole = gemini_wire._outcome(json.loads(data), NOTHING_ASIDE, lambda key: wants_image)
     assert read(data, wants_image=wants_image) == whole
 
 

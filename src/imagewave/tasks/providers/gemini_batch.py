@@ -6,13 +6,10 @@ and can neither resume a download nor receive it at the machine's speed.
 """
 
 import os
-import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx2
 from google import genai
@@ -22,15 +19,17 @@ from google.genai.types import (
     HttpOptions,
     UploadFileConfig,
 )
-from requests import PreparedRequest, Response, Session
+from requests import Response
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.requests import FailureClass, Request
 from imagewave.tasks.failures import patience
+from imagewave.tasks.providers.aside import dict_of
 from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of
 from imagewave.tasks.providers.gemini_faults import Fault, read_fault, wait_for
 from imagewave.tasks.providers.gemini_wire import read_line, request_line
 from imagewave.tasks.providers.jsonl import split_lines
+from imagewave.tasks.providers.keyed import KeyedSession, realm_of
 from imagewave.tasks.providers.protocol import (
     JobState,
     JobStatus,
@@ -40,7 +39,7 @@ from imagewave.tasks.providers.protocol import (
     Unavailable,
     Unsure,
 )
-from imagewave.tasks.providers.references import reduced
+from imagewave.tasks.providers.spool import spooled
 
 T = TypeVar("T")
 
@@ -60,8 +59,6 @@ TIMEOUT_MS = 60_000
 """Longest silence in any other call."""
 
 PAGE_SIZE = 100
-
-_READERS = 8  # enough to hide a remote store's latency; so many lines are in memory at once
 
 # What a call through Google's client raises when it got no answer, or one that makes no sense.
 _NO_ANSWER = (httpx2.HTTPError, *DROPS, ValueError, KeyError)
@@ -114,10 +111,8 @@ class GeminiBatchLane:
                 httpx_client=httpx2.Client(),
             ),
         )
-        self._session = _Session(api_key)
-        # Only a stand-in answers on this very machine.
-        host = urlsplit(self._root).hostname or ""
-        self.realm = "sandbox" if host == "localhost" or host.startswith("127.") else "live"
+        self._session = KeyedSession("x-goog-api-key", api_key)
+        self.realm = realm_of(self._root)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "GeminiBatchLane":
@@ -150,21 +145,13 @@ class GeminiBatchLane:
             Rejected: Google refuses the file, or it would be larger than `max_bytes`.
             Unavailable: the upload failed in every try.
         """
-
-        def reference(sha256: str, edge: int | None) -> bytes:
-            image = read_image(sha256)
-            return image if edge is None else reduced(image, edge)
-
-        with tempfile.NamedTemporaryFile(prefix="imagewave-", suffix=".jsonl") as spool:
-            for line in _lines(requests, reference):
-                _append(spool, line)
-                if spool.tell() > self.max_bytes:
-                    raise Rejected(
-                        f"The input of {display_name!r} passes {self.max_bytes:,} bytes.",
-                        "Put fewer requests into a job.",
-                        FailureClass.INVALID,
-                    )
-            spool.flush()
+        with spooled(
+            requests,
+            request_line,
+            read_image,
+            max_bytes=self.max_bytes,
+            display_name=display_name,
+        ) as spool:
             config = UploadFileConfig(mime_type="application/jsonl", display_name=display_name)
             upload = partial(self._client.files.upload, file=spool.name, config=config)
             uploaded = self._patiently(upload)
@@ -195,7 +182,7 @@ class GeminiBatchLane:
         return [
             str(job["name"])
             for job in self._jobs()
-            if _fields(job.get("metadata")).get("displayName") == token
+            if dict_of(job.get("metadata")).get("displayName") == token
         ]
 
     def poll(self, name: str) -> JobStatus:
@@ -304,56 +291,16 @@ class GeminiBatchLane:
         return f"No proper answer from the Gemini API: {type(error).__name__}: {said}"
 
 
-class _Session(Session):
-    """Sends the key to the host that was asked, and to none that it redirects to."""
-
-    _HEADER = "x-goog-api-key"
-
-    def __init__(self, api_key: str) -> None:
-        super().__init__()
-        self.headers.update({self._HEADER: api_key, "Accept-Encoding": "identity"})
-
-    def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
-        super().rebuild_auth(prepared_request, response)
-        old, new = response.request.url, prepared_request.url
-        if old is None or new is None or self.should_strip_auth(old, new):
-            prepared_request.headers.pop(self._HEADER, None)
-
-
 def _may_pass(error: Exception) -> bool | float:
     if isinstance(error, APIError):
         return wait_for(error)
     return isinstance(error, _NO_ANSWER)
 
 
-def _lines(
-    requests: Iterable[Request], reference: Callable[[str, int | None], bytes]
-) -> Iterator[bytes]:
-    """The requests' lines in their order; a few threads fetch and reduce references ahead."""
-    ahead: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="prepare") as pool:
-        for request in requests:
-            ahead.append(pool.submit(request_line, request, reference))
-            if len(ahead) > _READERS:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-
-def _append(spool: Any, line: bytes) -> None:
-    try:
-        spool.write(line)
-    except OSError as error:
-        raise ImagewaveError(
-            f"The input of a job cannot be written to {tempfile.gettempdir()}: {error.strerror}.",
-            "Free some space there, or set TMPDIR to another folder.",
-        ) from error
-
-
 def _status(name: str, operation: Mapping[str, Any]) -> JobStatus:
-    metadata = _fields(operation.get("metadata"))
-    stats = _fields(metadata.get("batchStats"))
-    error = _fields(operation.get("error"))
+    metadata = dict_of(operation.get("metadata"))
+    stats = dict_of(metadata.get("batchStats"))
+    error = dict_of(operation.get("error"))
     return JobStatus(
         name=name,
         state=_state(str(metadata.get("state", "")), operation),
@@ -375,14 +322,10 @@ def _state(wire: str, operation: Mapping[str, Any]) -> JobState:
 
 
 def _result_file(operation: Mapping[str, Any]) -> str | None:
-    output = _fields(_fields(operation.get("metadata")).get("output"))
-    response = _fields(operation.get("response"))
+    output = dict_of(dict_of(operation.get("metadata")).get("output"))
+    response = dict_of(operation.get("response"))
     file = output.get("responsesFile") or response.get("responsesFile")
     return file if isinstance(file, str) else None
-
-
-def _fields(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _number(value: object) -> int | None:

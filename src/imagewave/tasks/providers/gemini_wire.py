@@ -1,14 +1,7 @@
-"""Gemini's wire format: a request as a line of a batch's input, a result line as an outcome.
+"""Gemini's wire format: a request as a line of a batch's input, a result line as an outcome."""
 
-Result lines are almost wholly base64. The fast way finds the long `"data":"…"` values in the raw
-bytes, sets them aside, reads the little that remains as JSON and decodes only the picture that
-counts. Whatever does not fit that (escaped characters, broken text) goes the slow way, which reads
-the whole line as JSON; both give the same outcome.
-"""
-
-import os
-import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +13,17 @@ from imagewave.storage.catalog.prices import Usage
 from imagewave.storage.images import sniff
 from imagewave.storage.requests import FailureClass, Request, Status
 from imagewave.tasks.failures import GRPC, of_http
+from imagewave.tasks.providers.aside import (
+    MESSAGE_LIMIT,
+    Format,
+    SetAside,
+    broken,
+    count_of,
+    dict_of,
+    dicts_of,
+    read,
+    text_of,
+)
 from imagewave.tasks.providers.jsonl import Line
 from imagewave.tasks.providers.protocol import Outcome
 
@@ -52,9 +56,6 @@ WITHOUT_ANSWER: Mapping[str, tuple[Status, FailureClass]] = MappingProxyType(
 """
 
 _FINISHED = ("STOP", "")
-
-MESSAGE_LIMIT = 500
-"""Characters kept of a provider's message."""
 
 
 def request_line(request: Request, reference: Callable[[str, int | None], bytes]) -> bytes:
@@ -99,91 +100,15 @@ def read_line(line: Line, wants_image: Callable[[str], bool]) -> Outcome:
 
     `wants_image(key)` says whether that request asked for an image, else for text.
     """
-    if line.cut:
-        return _illegible(line, "LINE_TOO_LONG", "longer than any line that a provider sends")
-    try:
-        return _outcome(*_set_aside(line), wants_image)
-    except ValueError:
-        pass  # the shortcut did not fit; the whole line decides
-    try:
-        return _outcome(line.copy(), _NOTHING_ASIDE, wants_image)
-    except orjson.JSONDecodeError as error:
-        return _illegible(line, "INVALID_JSON", str(error))
+    return read(line, _FORMAT, partial(_outcome, wants_image=wants_image))
 
 
-class _SetAside:
-    """The long values that were taken out of a line, each known by the mark left in its place."""
-
-    def __init__(self, values: list[memoryview]) -> None:
-        self._values = values
-
-    def decode(self, data: str) -> bytes:
-        """The bytes of a base64 value, or of the one that this mark stands for.
-
-        Raises:
-            ValueError: not valid base64.
-        """
-        if data.startswith(_MARK):
-            return pybase64.b64decode(self._values[int(data[len(_MARK) :])], validate=True)
-        return pybase64.b64decode(data, validate=True)
+_FORMAT = Format.of(long="data", key="key")
 
 
-_NOTHING_ASIDE = _SetAside([])
-
-# Not base64, and random per process, so that no line can hold it by itself.
-_MARK = f"~{os.urandom(12).hex()}:"
-
-_LONG = 4096
-_BACKSLASH = ord("\\")
-_DATA = re.compile(rb'"data"\s*:\s*"')
-_NEAR = 4096  # bytes from either end in which a broken line's key is looked for
-_KEY = re.compile(rb'"key"\s*:\s*"((?:[^"\\]|\\.){1,256})"')
-
-
-def _set_aside(line: Line) -> tuple[bytes, _SetAside]:
-    # A JSON string holds no bare quote, so `"data":"` can only be where a string value begins, and
-    # the value ends at the next quote that is not escaped.
-    buffer, size = line.buffer, line.size
-    whole = memoryview(buffer)[:size]
-    values: list[memoryview] = []
-    pieces: list[bytes | memoryview] = []
-    done = at = 0
-    while (at := buffer.find(b'"data"', at, size)) >= 0:
-        opening = _DATA.match(buffer, at, size)
-        at += len(b'"data"')
-        if opening is None:
-            continue
-        start = opening.end()
-        end = buffer.find(b'"', start, size)
-        if end < 0 or buffer[end - 1] == _BACKSLASH:
-            return line.copy(), _NOTHING_ASIDE
-        at = end + 1
-        if end - start >= _LONG:
-            pieces += whole[done:start], f"{_MARK}{len(values)}".encode()
-            values.append(whole[start:end])
-            done = end
-    pieces.append(whole[done:])
-    return b"".join(pieces), _SetAside(values)
-
-
-def _parse(document: bytes) -> Any:
-    """The JSON value; bytes that are not UTF-8 are replaced, for the picture may still be whole."""
-    try:
-        return orjson.loads(document)
-    except orjson.JSONDecodeError:
-        return orjson.loads(document.decode("utf-8", "replace"))
-
-
-def _outcome(document: bytes, values: _SetAside, wants_image: Callable[[str], bool]) -> Outcome:
-    line = _parse(document)
+def _outcome(line: Any, values: SetAside, wants_image: Callable[[str], bool]) -> Outcome:
     if not isinstance(line, dict):
-        return Outcome(
-            key=None,
-            status=Status.FAILED,
-            failure=FailureClass.BROKEN,
-            reason="NO_OBJECT",
-            message="the line is not a JSON object",
-        )
+        return broken(None, "NO_OBJECT", "the line is not a JSON object")
     key = line.get("key")
     key = key if isinstance(key, str) and key else None
     response = line.get("response")
@@ -207,7 +132,7 @@ def _line_error(key: str | None, error: object) -> Outcome:
         status=Status.FAILED,
         failure=failure,
         reason=reason,
-        message=_text(fields.get("message"))[:MESSAGE_LIMIT],
+        message=text_of(fields.get("message"))[:MESSAGE_LIMIT],
     )
 
 
@@ -215,21 +140,21 @@ class _Answer:
     """The parts of a GenerateContentResponse that matter; what has the wrong type is not there."""
 
     def __init__(self, response: dict[str, Any]) -> None:
-        candidates = _dicts(response.get("candidates"))
+        candidates = dicts_of(response.get("candidates"))
         parts = [
             part
             for candidate in candidates
-            for part in _dicts(_dict(candidate.get("content")).get("parts"))
+            for part in dicts_of(dict_of(candidate.get("content")).get("parts"))
             if part.get("thought") is not True
         ]
-        self.pictures = [_dict(part["inlineData"]) for part in parts if "inlineData" in part]
-        self.text = "".join(_text(part.get("text")) for part in parts)
+        self.pictures = [dict_of(part["inlineData"]) for part in parts if "inlineData" in part]
+        self.text = "".join(text_of(part.get("text")) for part in parts)
         first = candidates[0] if candidates else {}
-        self.finish = _text(first.get("finishReason"))
-        self.finish_message = _text(first.get("finishMessage"))
-        feedback = _dict(response.get("promptFeedback"))
-        self.block = _text(feedback.get("blockReason"))
-        self.block_message = _text(feedback.get("blockReasonMessage"))
+        self.finish = text_of(first.get("finishReason"))
+        self.finish_message = text_of(first.get("finishMessage"))
+        feedback = dict_of(response.get("promptFeedback"))
+        self.block = text_of(feedback.get("blockReason"))
+        self.block_message = text_of(feedback.get("blockReasonMessage"))
         self._usage = response.get("usageMetadata")
 
     def usage(self) -> Usage | None:
@@ -240,29 +165,29 @@ class _Answer:
         """
         if not isinstance(self._usage, dict):
             return None
-        answer = _count(self._usage.get("candidatesTokenCount"))
+        answer = count_of(self._usage.get("candidatesTokenCount"))
         image = sum(
-            _count(detail.get("tokenCount"))
-            for detail in _dicts(self._usage.get("candidatesTokensDetails"))
+            count_of(detail.get("tokenCount"))
+            for detail in dicts_of(self._usage.get("candidatesTokensDetails"))
             if detail.get("modality") == "IMAGE"
         )
         if self.pictures and image == 0:
             image = answer
         return Usage(
-            prompt_tokens=_count(self._usage.get("promptTokenCount")),
+            prompt_tokens=count_of(self._usage.get("promptTokenCount")),
             image_tokens=image,
             text_tokens=max(answer - image, 0),
-            thought_tokens=_count(self._usage.get("thoughtsTokenCount")),
+            thought_tokens=count_of(self._usage.get("thoughtsTokenCount")),
         )
 
 
-def _answer(key: str | None, answer: _Answer, values: _SetAside, expects_image: bool) -> Outcome:
+def _answer(key: str | None, answer: _Answer, values: SetAside, expects_image: bool) -> Outcome:
     usage = answer.usage()
     if expects_image and answer.pictures:
         picture = answer.pictures[-1]
-        image = _decoded(values, _text(picture.get("data")))
+        image = values.decoded(text_of(picture.get("data")))
         if image:
-            mime = _text(picture.get("mimeType"))
+            mime = text_of(picture.get("mimeType"))
             return Outcome(key=key, status=Status.IMAGE, image=image, mime=mime, usage=usage)
         return _failed(key, "INVALID_BASE64", "the image cannot be decoded", usage)
     if not expects_image and answer.text and answer.finish in _FINISHED:
@@ -282,15 +207,6 @@ def _answer(key: str | None, answer: _Answer, values: _SetAside, expects_image: 
     return _failed(key, reason, answer.finish_message or answer.text, usage)
 
 
-def _decoded(values: _SetAside, data: str) -> bytes | None:
-    try:
-        return values.decode(data)
-    except ValueError:
-        if values is not _NOTHING_ASIDE:
-            raise  # perhaps an escape in the value: the slow way tells
-        return None
-
-
 def _failed(key: str | None, reason: str, message: str, usage: Usage | None) -> Outcome:
     status, failure = WITHOUT_ANSWER.get(reason, BROKEN)
     return Outcome(
@@ -301,34 +217,3 @@ def _failed(key: str | None, reason: str, message: str, usage: Usage | None) -> 
         message=message[:MESSAGE_LIMIT],
         usage=usage,
     )
-
-
-def _illegible(line: Line, reason: str, message: str) -> Outcome:
-    """A line that is no JSON. Whose it was often stands at its beginning, else at its end."""
-    found = _KEY.search(line.buffer, 0, min(line.size, _NEAR)) or _KEY.search(
-        line.buffer, max(line.size - _NEAR, 0), line.size
-    )
-    key = found[1].decode("utf-8", "replace") if found else None
-    return Outcome(
-        key=key,
-        status=Status.FAILED,
-        failure=FailureClass.BROKEN,
-        reason=reason,
-        message=message[:MESSAGE_LIMIT],
-    )
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _dicts(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int:
-    return value if type(value) is int and value > 0 else 0

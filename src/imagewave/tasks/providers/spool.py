@@ -1,0 +1,72 @@
+"""The input file of a job, written to disk line by line, with a limit to what it may hold."""
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import IO, Any
+
+from imagewave.errors import ImagewaveError
+from imagewave.storage.requests import FailureClass, Request
+from imagewave.tasks.providers.protocol import Rejected
+from imagewave.tasks.providers.references import reduced
+
+Reference = Callable[[str, int | None], bytes]
+"""Gives the bytes of a reference image, reduced to that longest edge."""
+
+_READERS = 8  # enough to hide a remote store's latency; so many lines are in memory at once
+
+
+@contextmanager
+def spooled(
+    requests: Iterable[Request],
+    line: Callable[[Request, Reference], bytes],
+    read_image: Callable[[str], bytes],
+    *,
+    max_bytes: int,
+    display_name: str,
+) -> Iterator[IO[bytes]]:
+    """A temporary file with the requests' lines in their order, gone when the block ends.
+
+    Raises:
+        Rejected: it would be larger than `max_bytes`.
+    """
+
+    def reference(sha256: str, edge: int | None) -> bytes:
+        image = read_image(sha256)
+        return image if edge is None else reduced(image, edge)
+
+    with tempfile.NamedTemporaryFile(prefix="imagewave-", suffix=".jsonl") as spool:
+        for written in _ahead(requests, lambda request: line(request, reference)):
+            _append(spool, written)
+            if spool.tell() > max_bytes:
+                raise Rejected(
+                    f"The input of {display_name!r} passes {max_bytes:,} bytes.",
+                    "Put fewer requests into a job.",
+                    FailureClass.INVALID,
+                )
+        spool.flush()
+        yield spool
+
+
+def _ahead(requests: Iterable[Request], line: Callable[[Request], bytes]) -> Iterator[bytes]:
+    """The requests' lines in their order; a few threads fetch and reduce references ahead."""
+    ahead: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="prepare") as pool:
+        for request in requests:
+            ahead.append(pool.submit(line, request))
+            if len(ahead) > _READERS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _append(spool: Any, line: bytes) -> None:
+    try:
+        spool.write(line)
+    except OSError as error:
+        raise ImagewaveError(
+            f"The input of a job cannot be written to {tempfile.gettempdir()}: {error.strerror}.",
+            "Free some space there, or set TMPDIR to another folder.",
+        ) from error
