@@ -8,17 +8,19 @@ from typing import cast
 
 from prefect.blocks.system import Secret
 
-# The environment variables that may hold a key, the first of which is set from the block.
-_BLOCKS = {"gemini-api-key": ("GEMINI_API_KEY", "GOOGLE_API_KEY")}
+from imagewave.tasks.lanes import KEY_VARIABLES
 
 
 def fetch_keys() -> None:
-    """Sets the variables of keys that are not in the environment but in a Secret block."""
-    for block, variables in _BLOCKS.items():
+    """Sets the variables of keys that are not in the environment but in a Secret block.
+
+    The block of GEMINI_API_KEY is called `gemini-api-key`.
+    """
+    for variables in KEY_VARIABLES.values():
         if any(os.environ.get(variable) for variable in variables):
             continue
         try:
-            secret = cast(Secret[str], Secret.load(block))
+            secret = cast(Secret[str], Secret.load(variables[0].lower().replace("_", "-")))
         except ValueError:  # no such block; the lane says that it has no key, and how to set one
             continue
         os.environ[variables[0]] = secret.get()
