@@ -48,6 +48,7 @@ def rerun(
       imagewave rerun covers.toml --where "status = 'refused' AND reason = 'IMAGE_SAFETY'"
     """
     from imagewave.storage.wavefile import load_wave
+    from imagewave.tasks.lanes import providers_of
     from imagewave.tasks.rerun import failures
 
     opened = Store.open(store)
@@ -72,7 +73,7 @@ def rerun(
         print("Nothing was sent.")
         return
     before = spent_on(opened)
-    with provider(opened), stopping_cleanly(opened, loaded.name):
+    with provider(opened, providers_of(loaded)), stopping_cleanly(opened, loaded.name):
         run_flow(file, store, wait=wait, rerun=where)
     print_summary(opened, loaded.name, spent=spent_on(opened) > before)
 

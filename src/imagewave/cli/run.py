@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,10 @@ from imagewave.storage.store import DEFAULT_STORE, Store
 # Ctrl-C is to end within 5 s, however slow the store is.
 _LAST_WORDS_S = 3.5
 
-_PROVIDER = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL")
+_SETTINGS = {
+    "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
+    "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+}
 
 
 def run(
@@ -47,6 +50,7 @@ def run(
       imagewave run covers.toml --no-wait
     """
     from imagewave.storage.wavefile import load_wave
+    from imagewave.tasks.lanes import providers_of
 
     loaded = load_wave(wave)
     for warning in loaded.warnings:
@@ -54,7 +58,7 @@ def run(
     opened = Store.open(store)
     before = spent_on(opened)
     if not is_done(opened, loaded.name, loaded.revision):
-        with provider(opened), stopping_cleanly(opened, loaded.name):
+        with provider(opened, providers_of(loaded)), stopping_cleanly(opened, loaded.name):
             run_flow(wave, store, wait=wait)
     print_summary(opened, loaded.name, spent=spent_on(opened) > before)
     if not is_done(opened, loaded.name, loaded.revision):
@@ -81,10 +85,11 @@ def is_done(store: Store, wave: str, revision: str) -> bool:
 
 
 @contextmanager
-def provider(store: Store) -> Iterator[None]:
-    """The provider's key and address in the environment: the user's, or the embedded sandbox's."""
+def provider(store: Store, needed: Collection[str] = ("google",)) -> Iterator[None]:
+    """The keys and addresses of the providers that are needed: the user's, or the sandbox's."""
+    variables = [variable for provider in needed for variable in _SETTINGS.get(provider, ())]
     # An address without a key is a mistake that the lane will name, not a wish for the sandbox.
-    if any(os.environ.get(variable) for variable in _PROVIDER):
+    if any(os.environ.get(variable) for variable in variables):
         yield
         return
     from imagewave.sandbox.embedded import EmbeddedSandbox
@@ -92,9 +97,12 @@ def provider(store: Store) -> Iterator[None]:
     folder = store.local_path("sandbox")
     state = folder or Path.home() / ".cache" / "imagewave" / "sandbox" / store.id
     with EmbeddedSandbox(state) as sandbox:
-        print("No GEMINI_API_KEY: running on the embedded sandbox. Its pictures are stand-ins.")
+        missing = " and no ".join(_SETTINGS[provider][0] for provider in sorted(needed))
+        print(f"No {missing}: running on the embedded sandbox. Its pictures are stand-ins.")
         os.environ["GEMINI_API_KEY"] = "sandbox"
         os.environ["GOOGLE_GEMINI_BASE_URL"] = sandbox.url
+        os.environ["OPENAI_API_KEY"] = "sandbox"
+        os.environ["OPENAI_BASE_URL"] = f"{sandbox.url}/v1"
         yield
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -47,7 +48,7 @@ def _look(store: Store) -> bool:
     from imagewave.tasks.lanes import open_lane
     from imagewave.tasks.watch import survey
 
-    found = survey(store, open_lane)
+    found = survey(store, partial(open_lane, store=store))
     trouble = list(found.trouble)
     for name in found.waiting:
         print(f"{name}: waits for its jobs")

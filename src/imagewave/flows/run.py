@@ -10,12 +10,13 @@ import orjson
 
 from imagewave.storage import facts
 from imagewave.storage.analytics import query
+from imagewave.storage.jobs import JobFolder
 from imagewave.storage.ledger import Budget
 from imagewave.storage.requests import Kind, digest
 from imagewave.storage.rounds import Round
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
-from imagewave.tasks.lanes import open_lane
+from imagewave.tasks.lanes import Lanes
 from imagewave.tasks.providers.protocol import Lane
 from imagewave.tasks.screening.pool import Pool
 from imagewave.tasks.submit import Doubt
@@ -27,9 +28,18 @@ class Run:
 
     store: Store
     wave: Wave
-    lane: Lane
+    lanes: Lanes
     pool: Pool
     wait: bool
+
+    @property
+    def lane(self) -> Lane:
+        """The wave's own lane, which its pictures go by."""
+        return self.lanes.named(self.wave.lane)
+
+    def lane_of(self, job_id: str) -> Lane:
+        """The lane that a planned job goes by."""
+        return self.lanes.named(JobFolder(self.store, job_id).plan().lane)
 
     @property
     def budget(self) -> Budget:
@@ -71,9 +81,8 @@ def open_run(store: Store, wave: Wave, *, wait: bool, lane: str | None = None) -
     """A run of the wave, recorded in the facts; `lane` takes the place of the wave's."""
     wave = wave.model_copy(update={"lane": lane}) if lane else wave
     with Pool(max_pixels=wave.screen.max_pixels) as pool:
-        run = Run(store=store, wave=wave, lane=open_lane(wave.lane), pool=pool, wait=wait)
-        run.lane.check_access()
-        store.mark_realm(run.lane.realm)
+        run = Run(store=store, wave=wave, lanes=Lanes(store, wave.lane), pool=pool, wait=wait)
+        run.lanes.named(wave.lane)  # before anything is recorded: its key may be refused
         record_wave(store, wave)
         token = _current.set(run)
         try:

@@ -54,7 +54,8 @@ def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def submit(job_id: str) -> str:
     """Gets the job to its provider; returns the provider's name for it, "" if it needs none."""
     run = current_run()
-    known = submitting.submit(run.store, job_id, run.lane, budget=run.budget, doubt=run.doubt)
+    lane = run.lane_of(job_id)
+    known = submitting.submit(run.store, job_id, lane, budget=run.budget, doubt=run.doubt)
     return known.provider_job if isinstance(known, Accepted) else ""
 
 
@@ -68,7 +69,7 @@ def submit(job_id: str) -> str:
 def collect(job_id: str, status: JobStatus) -> dict[str, int]:
     """Takes in what the finished job gave; returns how many results of each status."""
     run = current_run()
-    return collecting.collect(run.store, job_id, run.lane, status, run.pool).counts
+    return collecting.collect(run.store, job_id, run.lane_of(job_id), status, run.pool).counts
 
 
 def settle(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> Outcome:
@@ -81,7 +82,7 @@ def settle(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> Outcome:
     outcome = rounds.outcome(run.store, round)
     if outcome is None:
         for attempt in count(1):
-            jobs = shard(run.store, round, asks, run.lane, attempt)
+            jobs = shard(run.store, round, asks, run.lanes.for_model, attempt)
             if not jobs:
                 break
             _Jobs(run, stage, jobs).finish()
@@ -100,15 +101,16 @@ def harvest(run: Run) -> list[str]:
     for hold in Ledger(run.store).open_holds():
         folder = JobFolder(run.store, hold.job_id)
         plan = folder.plan()
-        if plan.wave != run.wave.name or plan.lane != run.lane.name:
+        if plan.wave != run.wave.name:
             continue
         if plan.revision == run.wave.revision and not folder.abandoned():
             continue
         try:
-            accepted = submitting.resolve(run.store, hold.job_id, run.lane, doubt=run.doubt)
+            lane = run.lanes.named(plan.lane)
+            accepted = submitting.resolve(run.store, hold.job_id, lane, doubt=run.doubt)
             if accepted is None:
                 continue
-            status = run.lane.poll(accepted.provider_job)
+            status = lane.poll(accepted.provider_job)
         except Unavailable:
             still_open.append(hold.job_id)
             continue
@@ -192,7 +194,8 @@ class _Jobs:
         """Waits for another wave's job as well: its results answer some of these requests."""
         if other in self.waiting or other in self.collecting:
             return
-        accepted = submitting.resolve(self.run.store, other, self.run.lane, doubt=self.run.doubt)
+        lane = self.run.lane_of(other)
+        accepted = submitting.resolve(self.run.store, other, lane, doubt=self.run.doubt)
         if accepted:
             self.waiting[other] = accepted
 
@@ -216,7 +219,7 @@ class _Jobs:
         moved = False
         for job_id, accepted in list(self.waiting.items()):
             try:
-                status = self.run.lane.poll(accepted.provider_job)
+                status = self.run.lane_of(job_id).poll(accepted.provider_job)
                 if not status.state.done and age_hours(accepted) > self._age_limit:
                     status = self._alarm(job_id, accepted, status)
             except Unavailable as error:
@@ -248,8 +251,9 @@ class _Jobs:
         if plan is None or not self.run.wave.fallback_model(plan.kind):
             self.note = f"{accepted.provider_job} is older than {self._age_limit:g} h"
             return status
-        self.run.lane.cancel(accepted.provider_job)
-        status = self.run.lane.poll(accepted.provider_job)
+        lane = self.run.lane_of(job_id)
+        lane.cancel(accepted.provider_job)
+        status = lane.poll(accepted.provider_job)
         if status.state not in (JobState.SUCCEEDED, JobState.PARTIAL):
             reason = f"{status.state} for more than {self._age_limit:g} h"
             JobFolder(self.run.store, job_id).abandon(reason)

@@ -5,6 +5,7 @@ wave's jobs, and a wave that runs twice all the same spends nothing twice.
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -58,7 +59,7 @@ def watch(store: str, deployment: str = "wave") -> dict[str, str]:
     """
     fetch_keys()
     opened = Store.open(store, create=False)
-    found = survey(opened, open_lane)
+    found = survey(opened, partial(open_lane, store=opened))
     logger = get_run_logger()
     done = dict.fromkeys(found.waiting, "waits for its jobs")
     with get_client(sync_client=True) as client:

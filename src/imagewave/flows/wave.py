@@ -107,7 +107,11 @@ def expand(run: Run) -> Prompts:
     round = run.round(Kind.EXPAND, 1)
     asks = load(run.store, round)
     if asks is None:
-        asks = record(run.store, round, expanding.expansion_asks(run.wave, lane=run.lane.name))
+        asks = record(
+            run.store,
+            round,
+            expanding.expansion_asks(run.wave, lane=run.lanes.name_for(run.wave.expand.model)),
+        )
     found = settle(run, round, asks, "expand").answers
     return write_prompts(whole(asks), whole(found))
 
@@ -211,7 +215,9 @@ def make(
     second = replace(round, fallback=True)
     moved = load(run.store, second)
     if moved is None:
-        moved = record(run.store, second, fallback_asks(stuck, other, lane=run.lane.name))
+        moved = record(
+            run.store, second, fallback_asks(stuck, other, lane=run.lanes.name_for(other))
+        )
     found = settle(run, second, moved, f"{stage} by {other}")
     kept = [ask for ask in asks if ask.request.id not in outcome.given_up]
     return [*kept, *moved], {**outcome.answers, **found.answers}
@@ -232,7 +238,9 @@ def judge(
     judging = run.round(Kind.JUDGE, 2 * round.number - (round.kind is Kind.DRAFT))
     judge_requests = load(run.store, judging)
     if judge_requests is None:
-        planned = scoring.judge_asks(run.wave, asks, found, passed, lane=run.lane.name)
+        planned = scoring.judge_asks(
+            run.wave, asks, found, passed, lane=run.lanes.name_for(run.wave.judge.model)
+        )
         judge_requests = record(run.store, judging, planned)
     scored = settle(run, judging, judge_requests, f"judge {stage}").answers
     return write_judgements(stage, whole(judging), whole(judge_requests), whole(scored))

@@ -1,11 +1,24 @@
-"""Opens lanes by name, with the keys that the environment holds."""
+"""Opens lanes by name, with the keys that the environment holds, and picks one for each model."""
+
+import os
+from collections.abc import Iterable, Mapping
 
 from imagewave.errors import ImagewaveError
+from imagewave.storage.catalog import Model, find_model
+from imagewave.storage.store import Store
+from imagewave.storage.wave import Wave
+from imagewave.storage.wavecheck import LANES
 from imagewave.tasks.providers.protocol import Lane
 
+KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "openai": ("OPENAI_API_KEY",),
+}
+"""Environment variables that may hold a provider's key."""
 
-def open_lane(name: str) -> Lane:
-    """The lane that wave files call `name`.
+
+def open_lane(name: str, store: Store) -> Lane:
+    """The lane that wave files call `name`; `store` is where a lane keeps what it must remember.
 
     Raises:
         ImagewaveError: there is no such lane, or its key is not in the environment.
@@ -14,4 +27,85 @@ def open_lane(name: str) -> Lane:
         from imagewave.tasks.providers.gemini_batch import GeminiBatchLane
 
         return GeminiBatchLane.from_environment()
-    raise ImagewaveError(f"There is no lane {name!r}.", "Lanes: gemini-batch.")
+    if name == "openai-batch":
+        from imagewave.tasks.providers.openai_batch import OpenAIBatchLane
+
+        return OpenAIBatchLane.from_environment()
+    if name == "interactive":
+        from imagewave.tasks.providers.interactive import InteractiveLane
+
+        return InteractiveLane.from_environment(store)
+    raise ImagewaveError(f"There is no lane {name!r}.", f"Lanes: {', '.join(LANES)}.")
+
+
+class Lanes:
+    """The lanes of one run, each opened and tried when it is first needed."""
+
+    def __init__(self, store: Store, preferred: str) -> None:
+        self._store = store
+        self._preferred = preferred
+        self._open: dict[str, Lane] = {}
+
+    def named(self, name: str) -> Lane:
+        """The lane of this name.
+
+        Raises:
+            ImagewaveError: it cannot be opened, its provider refuses the key, or the store holds
+                another realm's pictures.
+        """
+        if name not in self._open:
+            lane = open_lane(name, self._store)
+            lane.check_access()
+            self._store.mark_realm(lane.realm)
+            self._open[name] = lane
+        return self._open[name]
+
+    def name_for(self, model: str) -> str:
+        """The name of the lane that takes requests of this model."""
+        return lane_name(find_model(model), self._preferred)
+
+    def for_model(self, model: str) -> Lane:
+        """The lane that takes requests of this model."""
+        return self.named(self.name_for(model))
+
+
+def lane_name(model: Model, preferred: str) -> str:
+    """The wave's own lane where it reaches the model, else its provider's: batches first.
+
+    Raises:
+        ImagewaveError: no lane reaches the model.
+    """
+    if preferred in model.lanes:
+        return preferred
+    within_reach = sorted(set(model.lanes) & set(LANES), key=lambda name: not _is_batch(name))
+    if not within_reach:
+        raise ImagewaveError(
+            f"No lane reaches the model {model.id!r}.",
+            "`imagewave models --lane NAME` lists the models of a lane.",
+        )
+    return within_reach[0]
+
+
+def _is_batch(name: str) -> bool:
+    return name.endswith("-batch")
+
+
+def providers_of(wave: Wave) -> set[str]:
+    """The providers whose keys the wave needs."""
+    names = [wave.draft.model, wave.draft.fallback_model]
+    if wave.final.carry != "accept":
+        names += [wave.final.model, wave.final.fallback_model]
+    if wave.judge.enabled:
+        names.append(wave.judge.model)
+    if wave.expand.mode == "model":
+        names.append(wave.expand.model)
+    return {find_model(name).provider for name in names if name}
+
+
+def has_key(providers: Iterable[str], environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment holds a key of any of these providers."""
+    return any(
+        environ.get(variable)
+        for provider in providers
+        for variable in KEY_VARIABLES.get(provider, ())
+    )

@@ -1,6 +1,6 @@
 """Cuts a round into jobs: the same jobs, whoever cuts it and however often."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -23,7 +23,7 @@ _REDUCED_BYTES, _FULL_BYTES = 200_000, 3_000_000
 
 
 def shard(
-    store: Store, round: Round, asks: Sequence[Ask], lane: Lane, attempt: int
+    store: Store, round: Round, asks: Sequence[Ask], lane_for: Callable[[str], Lane], attempt: int
 ) -> list[str]:
     """The ids of the jobs of the `attempt`-th (from 1) attempt at a round, their folders written.
 
@@ -38,7 +38,7 @@ def shard(
         due = _due(store, round, asks, attempt)
         planned = [
             {"job_id": id, "request_id": request.id, "attempt": attempt}
-            for requests in _cut([by_id[id].request for id in due], lane)
+            for requests in _cut([by_id[id].request for id in due], lane_for)
             for id in [job_id(requests, f"{round.label}.{attempt}")]
             for request in requests
         ]
@@ -55,7 +55,7 @@ def shard(
             kind=round.kind,
             round=round.number,
             attempt=attempt,
-            lane=lane.name,
+            lane=lane_for(sent[0].request.model).name,
             model=sent[0].request.model,
             requests=len(sent),
             estimate_usd=str(sum((ask.estimate_usd for ask in sent), Decimal(0))),
@@ -114,13 +114,18 @@ def _may_be_tried_again(row: Mapping[str, object], attempts: int) -> bool:
     return bool(failure) and retryable(FailureClass(failure), str(row["reason"]), attempts)
 
 
-def _cut(requests: Sequence[Request], lane: Lane) -> Iterator[list[Request]]:
-    """Runs of requests of one model that keep within the lane's limits."""
-    limit = min(lane.max_requests, max(_FEWEST, min(_MOST, len(requests) // _SHARES)))
-    for model in sorted({request.model for request in requests}):
+def _cut(requests: Sequence[Request], lane_for: Callable[[str], Lane]) -> Iterator[list[Request]]:
+    """Runs of requests of one model that keep within its lane's limits.
+
+    Requests with and without references go apart: for some providers they are different jobs.
+    """
+    share = max(_FEWEST, min(_MOST, len(requests) // _SHARES))
+    for model, refers in sorted({(r.model, bool(r.references)) for r in requests}):
+        lane = lane_for(model)
+        limit = min(lane.max_requests, share)
         shard: list[Request] = []
         size = 0
-        for request in (r for r in requests if r.model == model):
+        for request in (r for r in requests if (r.model, bool(r.references)) == (model, refers)):
             line = _bytes(request)
             if shard and (len(shard) == limit or size + line > lane.max_bytes):
                 yield shard
