@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from imagewave.storage.store import DEFAULT_STORE, NoStore, Store
+from imagewave.storage.wave import Wave
 from imagewave.storage.wavefile import load_wave
 from imagewave.tasks import plan as planning
 from imagewave.tasks.forecast import Spread
@@ -37,6 +38,9 @@ def plan(
     check: Annotated[
         Against | None, typer.Option(help="Put what a finished wave took beside its plan.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why these models, where the use case chose them.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Estimate what a wave will cost; spends nothing and needs no key.
@@ -52,6 +56,8 @@ def plan(
       imagewave plan covers.toml --compare nano-banana-2-lite,nano-banana-2.1,gpt-image-2
 
       imagewave plan covers.toml --check actual
+
+      imagewave plan covers.toml --explain
     """
     loaded = load_wave(wave)
     try:
@@ -69,6 +75,8 @@ def plan(
     if check and opened is not None:
         _show(console, planning.check(opened, loaded, planned), _print_check, as_json)
         return
+    if explain and not as_json:
+        _print_routing(console, loaded)
     _show(console, planned, _print_plan, as_json)
 
 
@@ -118,6 +126,12 @@ def _print_plan(console: Console, planned: Plan) -> None:
             f" {_usd(planned.interactive_usd - planned.usd.middle)}."
         )
     _print_warnings(planned)
+
+
+def _print_routing(console: Console, wave: Wave) -> None:
+    for line in wave.routing or ("The wave file names its models itself, or no use case.",):
+        console.print(escape(line))
+    console.print()
 
 
 def _print_comparison(console: Console, alternatives: Sequence[Alternative]) -> None:

@@ -171,7 +171,8 @@ class Deliver(_Table):
 class Wave(BaseModel):
     """One run of one file of briefs, complete and checked: models are ids, sizes are filled in.
 
-    `file` is where it was read from; `warnings` are what a user should know before spending.
+    `file` is where it was read from; `warnings` are what a user should know before spending;
+    `routing` says why models were chosen that the file does not name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -191,6 +192,7 @@ class Wave(BaseModel):
     briefs: tuple[Brief, ...]
     file: str = ""
     warnings: tuple[str, ...] = ()
+    routing: tuple[str, ...] = ()
 
     @cached_property
     def revision(self) -> str:
@@ -205,6 +207,7 @@ class Wave(BaseModel):
                 "cache": True,
                 "file": True,
                 "warnings": True,
+                "routing": True,
                 # What to do when a job hangs is decided when it does, for the wave that hangs.
                 "draft": {"fallback_model"},
                 "final": {"fallback_model"},

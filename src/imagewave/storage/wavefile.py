@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.briefs import Brief, SourceError, read_briefs, read_url, slug
+from imagewave.storage.catalog.routes import NoRoute
 from imagewave.storage.toml_lines import KeyLines, KeyPath
 from imagewave.storage.wave import (
     Budget,
@@ -40,6 +41,7 @@ from imagewave.storage.wavecheck import (
     template_fields,
     validation_fault,
 )
+from imagewave.storage.waveroute import choose_models
 
 __all__ = [
     "Brief",
@@ -177,6 +179,7 @@ class _Reading:
         head, defaults = tables.pop("wave"), tables.pop("defaults")
         self._read_briefs(tables.pop("briefs"), {"use_case": head.use_case, **dict(defaults)})
         self._add(*head_faults(head.name, head.lane), *brief_faults(self._briefs))
+        routing = self._route(head.lane, tables, today)
         check = ModelCheck(head.lane, today)
         tables["expand"] = check.expand(tables["expand"])
         tables["draft"] = check.draft(tables["draft"])
@@ -192,7 +195,15 @@ class _Reading:
             briefs=tuple(self._briefs),
             file=self._source,
             warnings=tuple(check.warnings),
+            routing=routing,
         )
+
+    def _route(self, lane: str, tables: dict[str, Any], today: date | None) -> tuple[str, ...]:
+        try:
+            return choose_models(self._document, tables, self._briefs, lane, today)
+        except NoRoute as error:
+            self._add(Fault(path=("wave", "use_case"), message=error.message, fix=error.fix))
+            return ()
 
     def _reading_order(self, problem: Problem) -> tuple[bool, str, int]:
         return problem.file != self._source, problem.file, problem.line or 0
