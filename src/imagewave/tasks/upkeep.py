@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from imagewave.storage import compaction, facts
 from imagewave.storage.analytics import connect, query
 from imagewave.storage.requests import digest
+from imagewave.storage.reruns import is_delivered
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS
 
@@ -91,7 +92,7 @@ def retain(store: Store, *, drafts_days: float, grace: timedelta = GRACE) -> Ret
     at_work = [
         row["wave"]
         for row in waves
-        if not facts.has(store, "assets", f"{row['wave']}-{row['revision']}")
+        if not is_delivered(store, row["wave"], row["revision"])
     ]
     with connect(store, _REJECTED) as connection:
         cursor = connection.execute(
