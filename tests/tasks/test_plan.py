@@ -161,9 +161,10 @@ def test_other_models_of_drafts_stand_side_by_side() -> None:
 
 
 def test_a_price_that_nobody_knows_is_a_problem_and_not_zero() -> None:
-    [gpu] = compare(None, simple(), ["sdxl"])
-    assert gpu.plan is None
-    assert "hourly price" in gpu.problem
+    unpriced, unreached = compare(None, simple(), ["gpt-image-2.5-flare", "midjourney"])
+    assert unpriced.plan is unreached.plan is None
+    assert "Nobody knows" in unpriced.problem
+    assert "No lane reaches" in unreached.problem
 
 
 def test_a_model_that_retires_soon_is_warned_of(

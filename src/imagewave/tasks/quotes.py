@@ -10,6 +10,7 @@ from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.wave import Wave
 from imagewave.tasks.expand import expansion_asks
 from imagewave.tasks.judge import judge_cost, judge_request
+from imagewave.tasks.lanes import lane_name
 
 # Characters of a prompt that a text model writes: 80 words.
 _WRITTEN = 480
@@ -47,9 +48,10 @@ class Quote:
 
 def drafts_of(wave: Wave) -> Quote:
     """The wave's drafts."""
+    model = find_model(wave.draft.model)
     return Quote(
-        model=find_model(wave.draft.model),
-        lane=wave.lane,
+        model=model,
+        lane=lane_name(model, wave.lane),
         ratio=_ratio(wave),
         size=wave.draft.size,
         quality=wave.draft.quality,
@@ -59,9 +61,10 @@ def drafts_of(wave: Wave) -> Quote:
 
 def finals_of(wave: Wave) -> Quote:
     """The wave's finals."""
+    model = find_model(wave.final.model)
     return Quote(
-        model=find_model(wave.final.model),
-        lane=wave.lane,
+        model=model,
+        lane=lane_name(model, wave.lane),
         ratio=_ratio(wave),
         size=wave.final.size,
         quality=wave.final.quality,
@@ -75,13 +78,13 @@ def cheapest_use(name: str, wave: Wave) -> Quote:
     Raises:
         UnknownModel: the catalog has no such model.
         RetiredModel: it is shut down.
+        ImagewaveError: no lane reaches it.
     """
     model = find_model(name)
     require_alive(model)
-    lanes = [lane for lane in model.lanes if lane.endswith("-batch")] or [*model.lanes]
     return Quote(
         model=model,
-        lane=wave.lane if wave.lane in model.lanes else next(iter(lanes), "interactive"),
+        lane=lane_name(model, wave.lane),
         ratio=_ratio(wave),
         size=model.default_size,
         quality=model.qualities[0] if model.qualities else None,
@@ -97,11 +100,10 @@ def per_call(wave: Wave, drafts: Quote, *, lane: str | None = None) -> Mapping[s
     Raises:
         UnknownPrice: some price is not known.
     """
-    finals = finals_of(wave)
     if lane:
-        drafts, finals = replace(drafts, lane=lane), replace(finals, lane=lane)
+        drafts = replace(drafts, lane=lane)
     prices = {}
-    if asks := expansion_asks(wave, lane=lane or wave.lane):
+    if asks := expansion_asks(wave, lane=lane or _lane_of(wave.expand.model, wave)):
         prices["expand"] = _mean([ask.estimate_usd for ask in asks])
     longest = max(map(len, wave.expand.templates), default=0)
     chars = [
@@ -111,11 +113,19 @@ def per_call(wave: Wave, drafts: Quote, *, lane: str | None = None) -> Mapping[s
     prices["draft"] = _mean([drafts.usd(length) for length in chars])
     if wave.judge.enabled:
         requests = [judge_request(wave, brief, "0" * 64) for brief in wave.briefs]
-        prices["judge"] = _mean([judge_cost(r, lane=lane or wave.lane) for r in requests])
+        judging = lane or _lane_of(wave.judge.model, wave)
+        prices["judge"] = _mean([judge_cost(request, lane=judging) for request in requests])
     if wave.final.carry != "accept":
         carried = int(wave.final.carry == "reference")
+        finals = finals_of(wave)
+        if lane:
+            finals = replace(finals, lane=lane)
         prices["final"] = _mean([finals.usd(length, carried) for length in chars])
     return prices
+
+
+def _lane_of(model: str, wave: Wave) -> str:
+    return lane_name(find_model(model), wave.lane)
 
 
 def _ratio(wave: Wave) -> str:
