@@ -138,6 +138,23 @@ def compare(allowed: Policy, priors: dict[float, Rate]) -> bool:
     return good
 
 
+def same_caps(allowed: Policy) -> None:
+    """Prints ours beside fixed ×3 and ×10 when it may ask for as many drafts as they do."""
+    print(
+        "| want | true rate | ours, cap ×3: ok | per accepted | ×3: ok | per accepted |"
+        " ours, cap ×10: ok | per accepted | ×10: ok | per accepted |"
+    )
+    print("|" + "--:|" * 10)
+    for want, rate in itertools.product(WANTS, RATES):
+        cells = []
+        for factor in (3, 10):
+            mine = ours(replace(allowed, max_oversample=factor), Rate(), rate, want)
+            rival = fixed(factor * want, rate, want)
+            cells += [f"{mine.ok:.1%}", f"**{mine.per_accepted:.2f}**"]
+            cells += [f"{rival.ok:.1%}", f"{rival.per_accepted:.2f}"]
+        print(f"| {want} | {rate:.0%} | {' | '.join(cells)} |")
+
+
 def settings() -> None:
     """Prints what other settings come to, on average over rates from 10 to 90 %."""
     print("| rounds | confidence | probe | cap | ok | rounds taken | per accepted |")
@@ -192,6 +209,8 @@ def main() -> int:
     good = compare(allowed, dict.fromkeys(RATES, Rate()))
     print("\nWith history: 20 briefs of the same rate, 10 drafts each\n")
     good &= compare(allowed, {rate: measured(rate) for rate in RATES})
+    print("\nWithout history, with the cap of the fixed policy\n")
+    same_caps(allowed)
     print("\nOurs at most the cheapest fixed policy's cost:", "yes" if good else "NO")
     return not good
 
