@@ -72,7 +72,7 @@ def survey(store: Store, open_lane: Callable[[str], Lane]) -> Survey:
         jobs.open.add(row["job_id"])
         if row["job_id"] in done:
             jobs.done.add(row["job_id"])
-        if row["event"] == "claimed" and row["overdue"]:
+        if row["event"] == "claimed" and (row["overdue"] or _claimer_died(store, row["job_id"])):
             jobs.doubtful.add(row["job_id"])
     for job_id, wave in _unsent(store, by_wave):
         by_wave[wave].unsent.add(job_id)
@@ -89,6 +89,11 @@ def survey(store: Store, open_lane: Callable[[str], Lane]) -> Survey:
         open_jobs=len(rows),
         trouble=tuple(trouble),
     )
+
+
+def _claimer_died(store: Store, job_id: str) -> bool:
+    intents = JobFolder(store, job_id).intents()
+    return bool(intents) and intents[-1].claimer.known_dead()
 
 
 def _undelivered(store: Store) -> list[Handover]:
