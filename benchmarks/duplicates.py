@@ -11,7 +11,7 @@ hundred. Each contender runs in a fresh process on the same hashes and must find
     new         ours · numpy comparing everything with everything
     imagededup  all pairs, as it does them, among a fiftieth of the hashes, and ours among the same
 
-Times are wall time without start-up and without reading the hashes.
+Seconds are wall time without start-up; CPU is all cores', start-up and reading included.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def main() -> None:
         for file, hashes in zip(files, (stored, new, few), strict=True):
             np.save(file, np.unique(hashes))
         python = sys.executable
-        print(f"{'':<34} {'seconds':>9} {'ours is':>9} {'pairs':>9} {'peak RSS':>9}")
+        print(f"{'':<34} {'seconds':>9} {'ours is':>9} {'CPU':>9} {'pairs':>9} {'peak RSS':>9}")
         compare(
             f"all pairs among {options.n:,}",
             ("ours", python, OURS_ALL, files),
@@ -144,7 +144,7 @@ def compare(title: str, *contenders: tuple[str, str, str, list[str]]) -> None:
         seconds = run.answer["seconds"]
         print(
             f"    {name:<30} {seconds:>9.2f} {seconds / ours.answer['seconds']:>8.1f}x"
-            f" {run.answer['pairs']:>9,} {run.memory:>6} MB"
+            f" {run.cpu:>7.2f} s {run.answer['pairs']:>9,} {run.memory:>6} MB"
         )
 
 
