@@ -123,10 +123,16 @@ def run_flow(wave: str, store: str, *, wait: bool, rerun: str | None = None) -> 
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with ProgressDisplay() as display:
         display.note("starting Prefect")
-        from imagewave.flows.progress import watched_by
+        from imagewave.flows.progress import Progress, watched_by
         from imagewave.flows.wave import wave as wave_flow
 
-        with watched_by(display.show):
+        def show(progress: Progress) -> None:
+            # Prefect takes SIGTERM over while a flow runs, and would wait for its threads first.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+            display.show(progress)
+
+        with watched_by(show):
             wave_flow(wave, store, wait, rerun=rerun)
 
 

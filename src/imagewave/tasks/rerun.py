@@ -25,7 +25,9 @@ SELECT * FROM (
            requests.round, requests.model, requests.about, requests.estimate_usd,
            results.status, results.failure, results.reason, results.message, results.attempt,
            briefs.text, briefs.use_case
-    FROM requests JOIN results USING (request_id) LEFT JOIN briefs USING (wave, brief)
+    FROM requests
+    JOIN results ON results.request_id = requests.request_id
+    LEFT JOIN briefs ON briefs.wave = requests.wave AND briefs.brief = requests.brief
     WHERE requests.wave = ? AND requests.revision = ?
       AND requests.kind <> 'expand' AND results.status NOT IN ('image', 'text')
 )
