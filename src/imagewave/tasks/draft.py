@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from imagewave.storage import facts, rounds
@@ -44,6 +45,7 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
     before = _look_back(store, wave, number)
     model = find_model(wave.draft.model)
     asks = []
+    costs: dict[tuple[int, str], Decimal] = {}
     for row in _steps(store, wave, number, prompts, before):
         brief = wave.brief(row["brief"])
         usable = before.usable(brief.id, prompts)
@@ -63,17 +65,25 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
                 sample=sample,
                 seed=seed(wave, prompt_id, sample),
             )
-            cost = estimate(
-                model,
-                lane=lane,
-                size=wave.draft.size,
-                quality=wave.draft.quality,
-                aspect_ratio=brief.aspect_ratio,
-                prompt_chars=len(text),
-                thinking=wave.draft.thinking,
-            )
+            # Asked for once per length: thousands of prompts, and a price takes its time.
+            shape = (len(text), brief.aspect_ratio)
+            if shape not in costs:
+                costs[shape] = estimate(
+                    model,
+                    lane=lane,
+                    size=wave.draft.size,
+                    quality=wave.draft.quality,
+                    aspect_ratio=brief.aspect_ratio,
+                    prompt_chars=len(text),
+                    thinking=wave.draft.thinking,
+                )
             asks.append(
-                Ask(brief=brief.id, prompt_id=prompt_id, request=request, estimate_usd=cost)
+                Ask(
+                    brief=brief.id,
+                    prompt_id=prompt_id,
+                    request=request,
+                    estimate_usd=costs[shape],
+                )
             )
     return asks
 

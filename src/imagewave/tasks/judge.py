@@ -124,17 +124,22 @@ def judge_asks(
 ) -> list[Ask]:
     """One request to the judge for each picture that passed the screens."""
     judged = []
+    costs: dict[int, Decimal] = {}
     for ask in asks:
         if (ask.brief, ask.request.id) not in passed:
             continue
         image = answers[ask.request.id].image
         request = judge_request(wave, wave.brief(ask.brief), image)
+        # A price takes its time, and depends on nothing but the number of characters here.
+        chars = len(request.prompt) + len(request.system)
+        if chars not in costs:
+            costs[chars] = judge_cost(request, lane=lane)
         judged.append(
             Ask(
                 brief=ask.brief,
                 prompt_id=ask.prompt_id,
                 request=request,
-                estimate_usd=judge_cost(request, lane=lane),
+                estimate_usd=costs[chars],
                 reference=image,
                 about=ask.request.id,
             )
