@@ -294,3 +294,17 @@ def test_a_brief_that_was_given_up_says_on_what_evidence(store: Store) -> None:
         "short: 0 of 1 accepted from 2 drafts in 1 round, given up: between 1% and 12% are"
         " accepted, a chance of 4% of enough; change the prompt"
     ) in report(store).text
+
+
+def test_it_shows_the_rates_by_template_model_and_use_case(store: Store) -> None:
+    build(store, [BriefOf(id="tulips"), BriefOf(id="harbour")])
+    text = report(store).text
+    # final, accepted and reserve of the eight fates passed; refused and failed ones have a decision
+    # or none, as the store has it.
+    assert re.search(r"Acceptance Of By Name Tried Passed Rate Chosen Regenerated", text)
+    [drafts] = re.findall(
+        r"drafts model gemini-3\.1-flash-lite-image (\d+) (\d+) (\d+)% (\d+)", text
+    )
+    tried, passed, rate, chosen = map(int, drafts)
+    assert (passed, chosen) == (6, 4)
+    assert rate == round(100 * passed / tried)

@@ -82,6 +82,13 @@ def _content(connection: duckdb.DuckDBPyConnection, store: Store, wave: str) -> 
         "reasons": dict(Counter(r for card in sheet.cards for r in card["reasons"]).most_common()),
         **_capped(
             connection,
+            "rates",
+            """* FROM acceptance WHERE wave = ? AND per IN ('template', 'model', 'use_case')
+            ORDER BY tier, per, rate DESC, key""",
+            wave,
+        ),
+        **_capped(
+            connection,
             "jobs",
             "* FROM jobs WHERE wave = ? ORDER BY claimed_at DESC, job_id",
             wave,
