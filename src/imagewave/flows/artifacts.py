@@ -29,6 +29,8 @@ from imagewave.tasks.showcase import Showcase, showcase
 # Each update is a call to the server, which has better to do.
 _SECONDS_BETWEEN_UPDATES = 5.0
 
+_ACROSS = 4  # pictures in a row of the contact sheet
+
 
 @contextmanager
 def showing(run: Run) -> Iterator[None]:
@@ -115,10 +117,11 @@ def publish(store: Store, wave: str) -> None:
 def _sheet(shown: Showcase) -> str:
     if not shown.pictures:
         return "No pictures yet."
-    cells = [f"![{picture.caption}]({picture.data_uri})" for picture in shown.pictures]
-    rows = [cells[start : start + 5] for start in range(0, len(cells), 5)]
-    lines = ["|" + " |" * len(rows[0]), "|" + "---|" * len(rows[0])]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines = ["|" + " |" * _ACROSS, "|" + "---|" * _ACROSS]
+    for start in range(0, len(shown.pictures), _ACROSS):
+        row = shown.pictures[start : start + _ACROSS]
+        lines.append("| " + " | ".join(f"![]({picture.data_uri})" for picture in row) + " |")
+        lines.append("| " + " | ".join(picture.caption for picture in row) + " |")
     more = f"\n\n{shown.left_out} more are in the report." if shown.left_out else ""
     return "\n".join(lines) + more
 
