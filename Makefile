@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Installed again whenever the dependencies change.
 STAMP := .venv/installed
 
-.PHONY: help run test check lint types format chaos bench clean
+.PHONY: help run test check lint types format chaos bench audit clean
 
 help:
 	@echo "make run      run examples/spring-covers.toml on the embedded sandbox"
@@ -12,6 +12,7 @@ help:
 	@echo "make check    ruff and mypy, as CI runs them"
 	@echo "make chaos    a hundred random kills (long)"
 	@echo "make bench    the benchmarks (long)"
+	@echo "make audit    known vulnerabilities of the dependencies (asks PyPI's advisory service)"
 	@echo "make clean    remove .venv and caches, but no data"
 
 $(STAMP): pyproject.toml
@@ -41,6 +42,13 @@ format: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/python -m pytest tests/chaos -m chaos --timeout 7200
+
+# Fails where the advisory service cannot be asked about every package: what was not audited is not
+# known to be safe.
+audit: $(STAMP)
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable > .venv/audited.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement .venv/audited.txt
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache
