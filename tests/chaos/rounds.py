@@ -9,6 +9,7 @@ import json
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.analytics import query
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import estimate
-from imagewave.storage.requests import Kind, Request
+from imagewave.storage.requests import FailureClass, Kind, Request
 from imagewave.storage.rounds import Ask, Outcome, record
 from imagewave.storage.store import Store
 from imagewave.storage.wavefile import load_wave
+from imagewave.tasks import failures
 
 LITE = "gemini-3.1-flash-lite-image"
 
@@ -161,7 +163,10 @@ class _Task:
 def settling(
     sandbox: EmbeddedSandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bench]:
-    """A bench on the sandbox; its faults are switched off afterwards."""
+    """A bench on the sandbox, with short waits; its faults are switched off afterwards."""
+    transient = replace(failures.POLICIES[FailureClass.TRANSIENT], wait_initial=0.1, wait_max=0.2)
+    policies = {**failures.POLICIES, FailureClass.TRANSIENT: transient}
+    monkeypatch.setattr(failures, "POLICIES", policies)
     for name in ("submit", "collect"):
         task = getattr(settling_flow, name)
         monkeypatch.setattr(settling_flow, name, _Task(task.fn))

@@ -31,8 +31,19 @@ def reached(phase: str, bench: Bench, store: Store) -> bool:
     return bool(query(store, "SELECT 1 FROM raw_results"))
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        ("submitting", signal.SIGINT),
+        ("polling", signal.SIGTERM),
+        ("downloading", signal.SIGTERM),
+        ("screening", signal.SIGINT),
+        pytest.param("submitting", signal.SIGTERM, marks=pytest.mark.chaos),
+        pytest.param("polling", signal.SIGINT, marks=pytest.mark.chaos),
+        pytest.param("downloading", signal.SIGINT, marks=pytest.mark.chaos),
+        pytest.param("screening", signal.SIGTERM, marks=pytest.mark.chaos),
+    ],
+)
 def test_stops_at_once_and_goes_on_later(phase: str, number: signal.Signals, bench: Bench) -> None:
     folder = bench.folder()
     wave, store = write_wave(folder), Store.open(str(folder / "store"))
