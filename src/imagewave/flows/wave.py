@@ -236,6 +236,8 @@ def judge(
     if not wanted:
         return {}
     judging = run.round(Kind.JUDGE, 2 * round.number - (round.kind is Kind.DRAFT))
+    if not run.wave.judge.asks_model:
+        return judge_locally(stage, whole(judging), whole(asks), whole(found), whole(passed))
     judge_requests = load(run.store, judging)
     if judge_requests is None:
         planned = scoring.judge_asks(
@@ -283,6 +285,21 @@ def write_judgements(
     run = current_run()
     reached("judge.before_facts")
     return scoring.write_judgements(run.store, run.wave, judging, asks, found)
+
+
+@task(name="judge", task_run_name=stage_task_name, cache_policy=NO_CACHE)
+def judge_locally(
+    stage: str,
+    judging: Round,
+    asks: Sequence[Ask],
+    found: Mapping[str, Answer],
+    passed: set[tuple[str, str]],
+) -> dict[tuple[str, str], Judgement]:
+    """Has what passed the screens scored on this machine."""
+    from imagewave.tasks.local_judge import judge_locally as judging_here
+
+    run = current_run()
+    return judging_here(run.store, run.wave, judging, asks, found, passed)
 
 
 @task(name="select", task_run_name=stage_task_name, cache_policy=NO_CACHE)

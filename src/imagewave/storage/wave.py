@@ -8,7 +8,15 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    field_validator,
+)
 
 from imagewave.storage.briefs import Brief
 from imagewave.storage.requests import Kind, digest
@@ -22,6 +30,12 @@ EXPAND_RUBRIC = (
     "setting, light, composition and style that suit its use. One prompt is one paragraph of 30 to "
     "80 words, without the names of artists, brands or models. Make the prompts differ clearly."
 )
+
+
+def _rising(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] >= values[1]:
+        raise ValueError("the first number must be below the second")
+    return values
 
 
 class _Table(BaseModel):
@@ -132,15 +146,28 @@ class Judge(_Table):
     sent with its longest edge reduced to `max_edge` pixels, twice that where words must be legible.
     `rubric` stands in for that of the use case; `brand_rules` are sentences that the judge holds
     every picture to.
+
+    `by = "local"` judges on this machine instead (extra `local`): by the similarity of picture and
+    brief in the embedding of `local_model`, a CLIP or SigLIP model, cosines of `local_range` making
+    0 to 1; and by `local_aesthetic`, the file of a head on that embedding, where one is named.
     """
 
     enabled: StrictBool = True
+    by: Literal["model", "local"] = "model"
     model: str = "gemini-3.5-flash-lite"
     rubric: str = ""
     min_score: Share = 0.6
     min_brief_fit: Share = 0.5
     max_edge: StrictInt = Field(default=512, ge=128, le=4096)
     brand_rules: tuple[str, ...] = ()
+    local_model: str = "openai/clip-vit-large-patch14"
+    local_range: Annotated[tuple[float, float], AfterValidator(_rising)] = (0.12, 0.28)
+    local_aesthetic: str = ""
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether pictures are sent to a model, which costs, to be judged."""
+        return self.enabled and self.by == "model"
 
 
 class Final(_Table):

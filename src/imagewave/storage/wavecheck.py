@@ -162,7 +162,9 @@ class ModelCheck:
         return table.model_copy(update={"model": model.id}) if model else table
 
     def judge(self, table: Judge) -> Judge:
-        if not table.enabled:
+        if not table.asks_model:
+            if table.enabled and table.brand_rules:
+                self.warnings.append('With [judge] by = "local", brand_rules are not looked at.')
             return table
         model = self._model(("judge", "model"), table.model, "text")
         return table.model_copy(update={"model": model.id}) if model else table

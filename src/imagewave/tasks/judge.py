@@ -192,10 +192,27 @@ def read_judgement(wave: Wave, brief: Brief, answer: Answer | None) -> Judgement
     if fault := schema_error(answer.text, schema(names, rules=rules)):
         return _no_judgement(fault)
     found = orjson.loads(answer.text)
-    scores = {name: float(found[name]) for name in names}
-    score = composite(scores, rubric(_use_case(wave, brief), names).weights)
+    return verdict_on(
+        wave,
+        brief,
+        {name: float(found[name]) for name in names},
+        found["reason"],
+        keeps_rules=not rules or found["keeps_rules"],
+    )
+
+
+def verdict_on(
+    wave: Wave,
+    brief: Brief,
+    scores: Mapping[str, float],
+    said: str,
+    *,
+    keeps_rules: bool = True,
+) -> Judgement:
+    """What scores from 0 to 1, and words about them, come to by the wave's thresholds."""
+    score = composite(scores, rubric(_use_case(wave, brief), tuple(scores)).weights)
     faults = [
-        *(["breaks a brand rule"] if rules and not found["keeps_rules"] else []),
+        *([] if keeps_rules else ["breaks a brand rule"]),
         *(
             f"{name} {scores[name]:.2f} < {wave.judge.min_brief_fit:.2f}"
             for name in ("brief_fit", "legibility")
@@ -203,12 +220,12 @@ def read_judgement(wave: Wave, brief: Brief, answer: Answer | None) -> Judgement
         ),
         *([f"score {score:.2f} < {wave.judge.min_score:.2f}"] * (score < wave.judge.min_score)),
     ]
-    said = " ".join(found["reason"].split())[:500]
+    words = " ".join(said.split())[:500]
     return Judgement(
         scores=scores,
         score=score,
         verdict="fail" if faults else "pass",
-        reason=f"{', '.join(faults)}: {said}" if faults else said,
+        reason=f"{', '.join(faults)}: {words}" if faults else words,
     )
 
 

@@ -95,7 +95,7 @@ def providers_of(wave: Wave) -> set[str]:
     names = [wave.draft.model, wave.draft.fallback_model]
     if wave.final.carry != "accept":
         names += [wave.final.model, wave.final.fallback_model]
-    if wave.judge.enabled:
+    if wave.judge.asks_model:
         names.append(wave.judge.model)
     if wave.expand.mode == "model":
         names.append(wave.expand.model)

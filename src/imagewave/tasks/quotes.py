@@ -111,7 +111,7 @@ def per_call(wave: Wave, drafts: Quote, *, lane: str | None = None) -> Mapping[s
         for brief in wave.briefs
     ]
     prices["draft"] = _mean([drafts.usd(length) for length in chars])
-    if wave.judge.enabled:
+    if wave.judge.asks_model:
         requests = [judge_request(wave, brief, "0" * 64) for brief in wave.briefs]
         judging = lane or _lane_of(wave.judge.model, wave)
         prices["judge"] = _mean([judge_cost(request, lane=judging) for request in requests])
