@@ -79,3 +79,15 @@ def test_a_wave_that_never_ran_has_nothing_to_check(wave: Path, tmp_path: Path) 
     Store.open(str(tmp_path / "empty"))
     with pytest.raises(Exception, match="nothing of the wave 'covers'"):
         run(str(wave), "--check", "actual", "--store", str(tmp_path / "empty"))
+
+
+def test_the_choice_of_models_is_explained_on_request(wave: Path) -> None:
+    reason = "hero needs 2000 pixels"
+    assert reason not in run(str(wave)).output
+    assert reason in run(str(wave), "--explain").output
+    routing = json.loads(run(str(wave), "--explain", "--json").stdout)["routing"]
+    assert routing[0].startswith(reason)
+    wave.write_text(
+        WAVE.replace("[[brief]]", '[draft]\nmodel = "lite"\n[final]\ncarry = "accept"\n[[brief]]')
+    )
+    assert "names its models itself" in run(str(wave), "--explain").output

@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from imagewave.storage.store import DEFAULT_STORE, NoStore, Store
-from imagewave.storage.wave import Wave
 from imagewave.storage.wavefile import load_wave
 from imagewave.tasks import plan as planning
 from imagewave.tasks.forecast import Spread
@@ -75,8 +74,9 @@ def plan(
     if check and opened is not None:
         _show(console, planning.check(opened, loaded, planned), _print_check, as_json)
         return
-    if explain and not as_json:
-        _print_routing(console, loaded)
+    if explain:
+        why = loaded.routing or ("The wave file names its models itself, or no use case.",)
+        planned = dataclasses.replace(planned, routing=why)
     _show(console, planned, _print_plan, as_json)
 
 
@@ -88,6 +88,8 @@ def _show(console: Console, found: Any, tables: Any, as_json: bool) -> None:
 
 
 def _print_plan(console: Console, planned: Plan) -> None:
+    for reason in planned.routing:
+        console.print(escape(reason))
     console.print(
         f"[bold]{escape(planned.wave)}[/]: {planned.briefs} briefs that want {planned.wanted}"
         f" pictures, by {escape(planned.lane)}\n"
@@ -126,12 +128,6 @@ def _print_plan(console: Console, planned: Plan) -> None:
             f" {_usd(planned.interactive_usd - planned.usd.middle)}."
         )
     _print_warnings(planned)
-
-
-def _print_routing(console: Console, wave: Wave) -> None:
-    for line in wave.routing or ("The wave file names its models itself, or no use case.",):
-        console.print(escape(line))
-    console.print()
 
 
 def _print_comparison(console: Console, alternatives: Sequence[Alternative]) -> None:

@@ -55,7 +55,8 @@ class Plan:
 
     `delivered` counts the pictures, of `wanted`. Each of the `rounds` (of drafts and of finals)
     waits for the provider, and once more for the judge. `interactive_usd` is the median of the same
-    calls outside of batches; None where there is no such price.
+    calls outside of batches; None where there is no such price. `routing` says why these models,
+    where that was asked.
     """
 
     wave: str
@@ -69,6 +70,7 @@ class Plan:
     usd_per_delivered: Decimal | None
     interactive_usd: Decimal | None
     warnings: tuple[str, ...]
+    routing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
