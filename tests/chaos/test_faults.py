@@ -1,6 +1,7 @@
 """The fault matrix: what becomes of a wave when its provider misbehaves. One test, one row of
 docs/reliability.md. Faults are the sandbox's, outside our process; the client is the real one."""
 
+import resource
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.chaos.rounds import Bench, settling
 
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.ledger import Ledger
+from imagewave.storage.store import StoreError
 
 
 @pytest.fixture(scope="module")
@@ -243,3 +245,24 @@ def test_a_truncated_file_costs_its_last_line_only(bench: Bench) -> None:
     charged = Ledger(bench.store).state().captured["faults"]
     assert abs(charged - bench.usd()) < bench.usd() / 100
     assert bench.findings()["no usage"] == 1
+
+
+def test_a_disk_that_is_full_stops_the_wave_and_loses_nothing(bench: Bench) -> None:
+    """No file may grow beyond 40 kB: the kernel refuses each picture as it would on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
+    try:
+        with pytest.raises(StoreError, match="images/"):
+            bench.settle(*PLAIN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert bench.statuses() == {}
+    assert len(Ledger(bench.store).open_holds()) == 1
+
+    bench.settle(*PLAIN)
+
+    assert bench.statuses() == {"image": 4}
+    assert len(bench.provider_jobs()) == 1
+    assert check_exactly_once(bench.store, bench.billed()) == 1.0
+    images = Path(bench.store.url, "images").rglob("*")
+    assert len([path for path in images if path.is_file()]) == 4  # nothing half written is left
