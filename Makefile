@@ -41,7 +41,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 chaos: $(STAMP)
-	$(BIN)/python -m pytest tests/chaos -m chaos --timeout 7200
+	$(BIN)/python -m pytest tests/chaos tests/deployments -m chaos --timeout 7200
 
 # Fails where the advisory service cannot be asked about every package: what was not audited is not
 # known to be safe.

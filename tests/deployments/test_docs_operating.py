@@ -28,6 +28,7 @@ poll_seconds = [0.1, 0.3]
 list_lag_seconds = 0.5
 [draft]
 max_rounds = 1
+max_oversample = 1
 [screen]
 min_blur = 0
 min_entropy = 0
@@ -64,7 +65,8 @@ class Shell:
         assert self._bash.stdout
         # A failing command ends the block, not the shell, whose variables the next one needs.
         lines = " && ".join(f"{{ {command}; }}" for command in commands(block))
-        self._bash.stdin.write(f'{lines}\necho "== $?"\n')
+        # What a command printed last may have no newline.
+        self._bash.stdin.write(f"{lines}\nprintf '\\n== %s\\n' $?\n")
         self._bash.stdin.flush()
         printed: list[str] = []
         for line in self._bash.stdout:
@@ -115,6 +117,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
             shell.close()
 
 
+@pytest.mark.timeout(600)
 def test_the_commands_of_the_page_work(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "waves").mkdir()
     (tmp_path / "waves" / "covers.toml").write_text(WAVE)
@@ -123,7 +126,7 @@ def test_the_commands_of_the_page_work(shell: Shell, tmp_path: Path) -> None:
     assert len(blocks) >= 9
 
     for block in blocks:
-        if "rerun" in block:
+        if "imagewave rerun" in block:
             assert delivered(tmp_path) == 0, "the first answer was refused"
         shell.run(block)
 

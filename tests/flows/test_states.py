@@ -1,0 +1,63 @@
+"""The states in which a run of a wave ends, and what each leaves for `watch`."""
+
+from typing import Any
+
+import pytest
+from tests.flows.conftest import Bench
+
+from imagewave.storage.handover import handed_over
+from imagewave.storage.ledger import BudgetExceeded
+from imagewave.storage.store import Store
+
+WAVE = """
+[wave]
+name = "garden"
+[draft]
+max_rounds = 1
+[screen]
+min_blur = 0
+min_entropy = 0
+[judge]
+enabled = false
+[final]
+carry = "accept"
+[[brief]]
+text = "a walled garden"
+"""
+
+
+def run(bench: Bench, wave: str, **options: Any) -> Any:
+    return bench.run(wave, return_state=True, **options)
+
+
+def test_a_run_that_does_not_wait_ends_in_waiting_and_leaves_the_wave(bench: Bench) -> None:
+    bench.configure(running_s=3600)
+    state = run(bench, WAVE, wait=False)
+    assert state.is_completed()
+    assert state.name == "Waiting"
+    assert "1 jobs are with the provider" in state.message
+    (left,) = handed_over(Store.open(bench.store_url))
+    assert left.wave == "garden"
+    assert left.wave_file == str(bench.folder / "wave.toml")
+
+
+def test_a_delivered_wave_is_left_to_nobody(bench: Bench) -> None:
+    bench.configure(pending_s=0, running_s=0)
+    states = [run(bench, WAVE, wait=False)]
+    while states[-1].name == "Waiting" and len(states) < 20:
+        states.append(run(bench, WAVE, wait=False))
+    assert states[-1].name == "Completed"
+    assert handed_over(Store.open(bench.store_url)) == []
+
+
+def test_a_budget_stop_has_a_state_of_its_own(bench: Bench) -> None:
+    state = run(bench, WAVE + "[budget]\nwave_usd = 0.000001\n")
+    assert state.is_failed()
+    assert state.name == "OverBudget"
+    with pytest.raises(BudgetExceeded):
+        bench.run(WAVE + "[budget]\nwave_usd = 0.000001\n")
+
+
+def test_a_run_that_somebody_waits_for_is_left_to_nobody(bench: Bench) -> None:
+    run(bench, WAVE + "[budget]\nwave_usd = 0.000001\n")
+    assert handed_over(Store.open(bench.store_url)) == []
