@@ -1,20 +1,26 @@
 """The plan of a wave: its stages, their prices, where its rates come from, and what came of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.tasks.waves import brief, decide, drawn, prompts, round_of, settle, tell_of, wave
 
+from imagewave.storage import facts
 from imagewave.storage.catalog import USER_FILE, find_model
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.requests import Kind
 from imagewave.storage.store import Store
+from imagewave.storage.tables import COLUMNS, RECORDED_AT
 from imagewave.storage.wave import Budget, Draft, Expand, Final, Judge, Wave
 from imagewave.tasks.draft import draft_asks
 from imagewave.tasks.plan import NotRun, Plan, check, compare, plan_wave
+from imagewave.tasks.quotes import cheapest_use
 
 FINAL = Final(model="gemini-nano-banana-2.1", size="2K", thinking="minimal")
 
@@ -136,6 +142,36 @@ def test_a_plan_is_the_same_whenever_it_is_made(store: Store) -> None:
     past(store, "past", good=2, of=5)
     assert plan_wave(store, simple()) == plan_wave(store, simple())
     assert plan_wave(store, simple(), seed=1) != plan_wave(store, simple(), seed=2)
+
+
+def test_each_round_waits_for_pictures_and_for_the_judge(store: Store) -> None:
+    judged, alone = plan_wave(None, simple()), plan_wave(None, drafts_alone())
+    assert judged.waits.high == 2 * judged.rounds.high
+    assert alone.waits == alone.rounds
+    assert judged.seconds_per_wait is None
+    for name, minutes in (("a", 10), ("b", 30), ("c", 200)):
+        _job(store, name, minutes)
+    assert plan_wave(store, simple()).seconds_per_wait == 30 * 60
+    other = plan_wave(store, simple(), drafts=cheapest_use("gpt-image-2", simple()))
+    assert other.seconds_per_wait is None  # another lane's jobs tell nothing of it
+
+
+def _job(store: Store, id: str, minutes: int) -> None:
+    """A job that was so long with the provider, as the facts of its events have it."""
+    plan = {"wave": "past", "revision": "0" * 8, "kind": "draft", "round": 1, "attempt": 1}
+    for event, at in (("accepted", 0), ("settled", minutes)):
+        row: dict[str, object] = dict.fromkeys(set(COLUMNS["jobs"]) - {RECORDED_AT})
+        row |= plan | {"job_id": id, "event": event, "token": "t", "lane": "gemini-batch"}
+        with freeze(datetime(2026, 11, 20, 8, tzinfo=UTC) + timedelta(minutes=at)):
+            facts.append(store, "jobs", f"{id}-{event}", [row])
+
+
+@contextmanager
+def freeze(moment: datetime) -> Iterator[None]:
+    """Facts that are recorded within were recorded then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facts, "datetime", SimpleNamespace(now=lambda zone: moment))
+        yield
 
 
 def test_a_budget_that_may_not_do_is_a_warning() -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
@@ -120,6 +121,7 @@ def _print_plan(console: Console, planned: Plan) -> None:
         f"Pictures delivered: {planned.delivered.middle} ({_range(planned.delivered)}) of"
         f" {planned.wanted}, in {planned.rounds.middle} rounds ({_range(planned.rounds)})."
     )
+    console.print(f"Waits for the provider: {_waits(planned)}")
     if planned.usd_per_delivered is not None:
         console.print(f"Cost per delivered picture: [bold]{_usd(planned.usd_per_delivered)}[/]")
     if planned.interactive_usd is not None and planned.interactive_usd > planned.usd.middle:
@@ -197,6 +199,17 @@ def _print_check(console: Console, checks: Sequence[Check]) -> None:
 def _print_warnings(planned: Plan) -> None:
     for warning in planned.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
+
+
+def _waits(planned: Plan) -> str:
+    waits = f"{planned.waits.middle} ({_range(planned.waits)})"
+    each = planned.seconds_per_wait
+    if each is None:
+        return f"{waits}; a batch may take a day, and some have taken two"
+    total = timedelta(seconds=round(each * planned.waits.middle))
+    return (
+        f"{waits}, about {total} in all, as its jobs took {timedelta(seconds=round(each))} before"
+    )
 
 
 def _range(spread: Spread[int]) -> str:

@@ -54,9 +54,10 @@ class Plan:
     """What a wave is expected to take and to bring.
 
     `delivered` counts the pictures, of `wanted`. Each of the `rounds` (of drafts and of finals)
-    waits for the provider, and once more for the judge. `interactive_usd` is the median of the same
-    calls outside of batches; None where there is no such price. `routing` says why these models,
-    where that was asked.
+    waits for the provider, and once more for a judge: `waits` in all, each of which took
+    `seconds_per_wait` before (the median; None: no job of the lane was seen). `interactive_usd` is
+    the median of the same calls outside of batches; None where there is no such price. `routing`
+    says why these models, where that was asked.
     """
 
     wave: str
@@ -67,6 +68,8 @@ class Plan:
     usd: Spread[Decimal]
     delivered: Spread[int]
     rounds: Spread[int]
+    waits: Spread[int]
+    seconds_per_wait: float | None
     usd_per_delivered: Decimal | None
     interactive_usd: Decimal | None
     warnings: tuple[str, ...]
@@ -127,6 +130,7 @@ def plan_wave(
     counts = {stage: [_requests(stage, wave, courses) for courses in plays] for stage in prices}
     totals = _totals(counts, prices, billed)
     delivered = [sum(int(course.delivered.sum()) for course in courses) for courses in plays]
+    rounds = [max(course.rounds for course in courses) for courses in plays]
     mean = Decimal(fmean(delivered))
     return Plan(
         wave=wave.name,
@@ -139,7 +143,9 @@ def plan_wave(
         ),
         usd=Spread.of(totals),
         delivered=Spread.of(delivered),
-        rounds=Spread.of([max(course.rounds for course in courses) for courses in plays]),
+        rounds=Spread.of(rounds),
+        waits=Spread.of([n * (1 + wave.judge.asks_model) + ("expand" in prices) for n in rounds]),
+        seconds_per_wait=_seconds_per_wait(store, wave, quote.lane),
         usd_per_delivered=(
             (sum(totals, Decimal(0)) / runs / mean).quantize(_NANO) if mean else None
         ),
@@ -253,6 +259,20 @@ def _billed(store: Store | None, wave: Wave, draft_model: str) -> dict[str, Deci
         for row in rows
         if models[row["kind"]] == row["model"] and row["requests"] >= _ENOUGH
     }
+
+
+def _seconds_per_wait(store: Store | None, wave: Wave, lane: str) -> float | None:
+    """How long a job of the lane usually was with its provider."""
+    if store is None:
+        return None
+    (row,) = query(
+        store,
+        "SELECT median(epoch(settled_at - accepted_at)) AS seconds FROM jobs"
+        " WHERE event = 'settled' AND lane = ? AND wave <> ?",
+        [lane, wave.name],
+    )
+    seconds: float | None = row["seconds"]
+    return seconds
 
 
 def _requests(stage: str, wave: Wave, courses: Sequence[Course]) -> int:
