@@ -48,13 +48,14 @@ MAX_PIXELS = 64_000_000
 OURS = """
 import json, sys, time
 from pathlib import Path
-from imagewave.tasks.screening.checks import Thresholds, check
+from imagewave.storage.wave import Screen
+from imagewave.tasks.screening.checks import check
 from imagewave.tasks.screening.duplicates import group_duplicates
 from imagewave.tasks.screening.pool import measure_many
 
 if __name__ == "__main__":
     start = time.perf_counter()
-    limits = Thresholds()
+    limits = Screen()
     files = sorted(Path(sys.argv[1]).iterdir())
     passed = {}
     for name, metrics in measure_many(

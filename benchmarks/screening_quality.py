@@ -24,7 +24,8 @@ from benchmarks import screening_peers as peers  # noqa: E402
 from tests.tasks.screening import labelled  # noqa: E402
 
 from imagewave.storage.images import sniff  # noqa: E402
-from imagewave.tasks.screening.checks import Thresholds, check  # noqa: E402
+from imagewave.storage.wave import Screen  # noqa: E402
+from imagewave.tasks.screening.checks import check  # noqa: E402
 from imagewave.tasks.screening.metrics import Metrics  # noqa: E402
 from imagewave.tasks.screening.pool import measure_many  # noqa: E402
 
@@ -156,12 +157,12 @@ def compare_damage(sources: dict[str, labelled.Picture], theirs: Path, folder: P
 def measured(folder: Path) -> Iterable[tuple[str, Metrics]]:
     return measure_many(
         ((file.name, file) for file in sorted(folder.iterdir())),
-        max_pixels=Thresholds().max_pixels,
+        max_pixels=Screen().max_pixels,
     )
 
 
 def failures(metrics: Metrics) -> set[str]:
-    return {verdict.check for verdict in check(metrics, Thresholds()) if not verdict.passed}
+    return {verdict.check for verdict in check(metrics, Screen()) if not verdict.passed}
 
 
 def share(hits: Iterable[bool]) -> str:

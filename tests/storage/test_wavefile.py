@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 from imagewave.storage.catalog import find_model
 from imagewave.storage.wavefile import Wave, WaveFileError, load_wave, template_fields
-from imagewave.tasks.screening.checks import Thresholds
 
 TODAY = date(2026, 11, 20)
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -77,10 +75,6 @@ def test_the_examples_are_sound(path: Path) -> None:
     assert len(wave.briefs) >= 3
     assert wave.warnings == ()
     assert wave.budget.wave_usd is not None
-
-
-def test_thresholds_left_out_are_those_that_were_calibrated(load: Load) -> None:
-    assert load(MINIMAL).screen.model_dump() == asdict(Thresholds())
 
 
 def test_a_template_may_name_what_every_brief_has(load: Load) -> None:

@@ -120,7 +120,7 @@ class Draft(_Table):
 
 
 class Screen(_Table):
-    """[screen]: thresholds of the mechanical checks.
+    """[screen]: thresholds of the mechanical checks; `docs/screening.md` says how they were chosen.
 
     Brightness, contrast and cast are shares (0 to 1) of the full range, `max_border` of the area;
     `aspect_tolerance` is relative; `min_blur` runs from 0 (blurred) to 3 (fine detail);

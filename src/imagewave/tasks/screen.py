@@ -10,7 +10,7 @@ from imagewave.storage.catalog import find_model
 from imagewave.storage.rounds import Answer, Ask, Round
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
-from imagewave.tasks.screening.checks import Thresholds, check
+from imagewave.tasks.screening.checks import check
 from imagewave.tasks.screening.duplicates import group_duplicates
 from imagewave.tasks.screening.metrics import Metrics
 
@@ -55,7 +55,7 @@ def _verdicts(
     asks: Sequence[Ask],
     answers: Mapping[str, Answer],
 ) -> list[dict[str, object]]:
-    thresholds = Thresholds(**wave.screen.model_dump())
+    thresholds = wave.screen
     pictures = [
         (ask, answers[ask.request.id])
         for ask in asks

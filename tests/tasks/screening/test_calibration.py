@@ -5,7 +5,8 @@ from collections import defaultdict
 import pytest
 from tests.tasks.screening import labelled
 
-from imagewave.tasks.screening.checks import Thresholds, check
+from imagewave.storage.wave import Screen
+from imagewave.tasks.screening.checks import check
 from imagewave.tasks.screening.duplicates import DuplicateIndex
 from imagewave.tasks.screening.metrics import measure
 
@@ -28,7 +29,7 @@ FLOOR = {
 
 def failed(data: bytes) -> set[str]:
     found = measure(data, max_pixels=10_000_000)
-    return {verdict.check for verdict in check(found, Thresholds()) if not verdict.passed}
+    return {verdict.check for verdict in check(found, Screen()) if not verdict.passed}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_harmed_pictures_fail_the_check_of_that_name(
 def test_copies_are_near_duplicates_and_strangers_are_not(
     sources: dict[str, labelled.Picture],
 ) -> None:
-    radius = Thresholds().duplicate_distance
+    radius = Screen().duplicate_distance
 
     def hash_of(picture: labelled.Picture) -> int:
         found = measure(labelled.jpeg(picture), max_pixels=10_000_000).phash

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from imagewave.tasks.screening.checks import Thresholds, Verdict, check
+from imagewave.storage.wave import Screen
+from imagewave.tasks.screening.checks import Verdict, check
 from imagewave.tasks.screening.metrics import Metrics
 
 GOOD = Metrics(
@@ -24,10 +25,10 @@ GOOD = Metrics(
 )
 
 
-def verdicts(metrics: Metrics, limits: Thresholds | None = None) -> dict[str, Verdict]:
+def verdicts(metrics: Metrics, limits: Screen | None = None) -> dict[str, Verdict]:
     found = check(
         metrics,
-        limits or Thresholds(),
+        limits or Screen(),
         expected_ratio="16:9",
         expected_pixels=(1344, 768),
         declared_mime="image/jpeg",
@@ -46,14 +47,14 @@ def test_a_good_image_passes_every_check_in_a_fixed_order() -> None:
 
 
 def test_what_was_not_asked_for_is_not_checked() -> None:
-    names = [verdict.check for verdict in check(GOOD, Thresholds())]
+    names = [verdict.check for verdict in check(GOOD, Screen())]
     assert not {"format", "size", "aspect"} & set(names)
 
 
 def test_an_undecodable_image_fails_that_one_check_with_the_reason() -> None:
     broken = Metrics(format="png", error="damaged png: its end is missing")
 
-    assert check(broken, Thresholds(), expected_ratio="1:1", declared_mime="image/jpeg") == [
+    assert check(broken, Screen(), expected_ratio="1:1", declared_mime="image/jpeg") == [
         Verdict(check="decodes", value=0.0, threshold=1.0, passed=False, detail=broken.error)
     ]
 
@@ -75,7 +76,7 @@ def test_a_value_on_the_threshold_passes_and_one_beyond_fails(
 ) -> None:
     limit = 0.25
     set_limit: dict[str, Any] = {threshold: limit}
-    limits = replace(Thresholds(), **set_limit)
+    limits = Screen(**set_limit)
 
     def verdict(value: float) -> Verdict:
         set_value: dict[str, Any] = {field: value}
@@ -92,7 +93,7 @@ def test_aspect_is_as_strict_on_wide_as_on_tall() -> None:
         verdict = verdicts(replace(GOOD, width=width, height=height))["aspect"]
         assert not verdict.passed
         assert verdict.detail == f"{width}x{height}, expected 16:9"
-    exact = check(replace(GOOD, width=1600, height=900), Thresholds(), expected_ratio="16:9")
+    exact = check(replace(GOOD, width=1600, height=900), Screen(), expected_ratio="16:9")
     assert next(v for v in exact if v.check == "aspect").value == pytest.approx(0.0)
 
 
@@ -111,11 +112,11 @@ def test_size_asks_for_pixels_whatever_their_shape() -> None:
 
 @pytest.mark.parametrize("declared", ["image/jpeg", "image/jpg", "IMAGE/JPEG; q=1"])
 def test_the_ways_to_say_jpeg(declared: str) -> None:
-    verdict = check(GOOD, Thresholds(), declared_mime=declared)[1]
+    verdict = check(GOOD, Screen(), declared_mime=declared)[1]
     assert (verdict.check, verdict.value, verdict.detail) == ("format", 1.0, "")
 
 
 def test_a_wrong_label_is_told_but_costs_no_image() -> None:
-    verdict = check(GOOD, Thresholds(), declared_mime="image/png")[1]
+    verdict = check(GOOD, Screen(), declared_mime="image/png")[1]
     assert (verdict.value, verdict.detail) == (0.0, "declared image/png, is image/jpeg")
     assert verdict.passed

@@ -4,26 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from imagewave.storage.wave import Screen
 from imagewave.tasks.screening.metrics import Metrics
 
 SIZE_TOLERANCE: Final = 0.05
 """Providers' real sizes differ by a few per cent from the documented ones."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
-    """The wave file's [screen] section; how the defaults were chosen: `docs/screening.md`."""
-
-    aspect_tolerance: float = 0.03
-    min_brightness: float = 0.16
-    max_brightness: float = 0.80
-    min_contrast: float = 0.035
-    min_blur: float = 0.30
-    min_entropy: float = 1.0
-    max_border: float = 0.05
-    max_cast: float = 0.45
-    duplicate_distance: int = 6
-    max_pixels: int = 64_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +24,7 @@ class Verdict:
 
 def check(
     metrics: Metrics,
-    thresholds: Thresholds,
+    thresholds: Screen,
     *,
     expected_ratio: str | None = None,
     expected_pixels: tuple[int, int] | None = None,
@@ -70,7 +55,7 @@ def check(
     return verdicts
 
 
-def _look(metrics: Metrics, limits: Thresholds) -> Iterator[Verdict]:
+def _look(metrics: Metrics, limits: Screen) -> Iterator[Verdict]:
     # Dark is a picture whose brightest parts are dark, so a night scene with lights passes; bright
     # likewise, by its darkest parts, so a product on white passes.
     yield _at_least("dark", metrics.p95, limits.min_brightness)
