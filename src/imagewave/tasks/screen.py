@@ -10,7 +10,7 @@ from imagewave.storage.catalog import find_model
 from imagewave.storage.rounds import Answer, Ask, Round
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
-from imagewave.tasks.screening.checks import check
+from imagewave.tasks.screening.checks import Verdict, check
 from imagewave.tasks.screening.duplicates import group_duplicates
 from imagewave.tasks.screening.metrics import Metrics
 
@@ -77,19 +77,7 @@ def _verdicts(
         )
         if all(verdict.passed for verdict in verdicts):
             good.append((ask, answer, metrics))
-        for verdict in verdicts:
-            rows.append(
-                _row(
-                    round,
-                    ask,
-                    answer,
-                    verdict.check,
-                    verdict.value,
-                    verdict.threshold,
-                    verdict.passed,
-                    verdict.detail,
-                )
-            )
+        rows += [_row(round, ask, answer, verdict) for verdict in verdicts]
     radius = thresholds.duplicate_distance
     kept = group_duplicates(
         [(ask.request.id, metrics.phash or 0, metrics.blur) for ask, _, metrics in good],
@@ -99,43 +87,29 @@ def _verdicts(
     for ask, answer, _ in good:
         original = kept.get(ask.request.id, ask.request.id)
         unique = original == ask.request.id
-        detail = "" if unique else f"like {original}"
-        rows.append(
-            _row(
-                round,
-                ask,
-                answer,
-                "duplicate",
-                float(not unique),
-                float(radius),
-                unique,
-                detail,
-            )
+        verdict = Verdict(
+            check="duplicate",
+            value=float(not unique),
+            threshold=float(radius),
+            passed=unique,
+            detail="" if unique else f"like {original}",
         )
+        rows.append(_row(round, ask, answer, verdict))
     return rows
 
 
-def _row(
-    round: Round,
-    ask: Ask,
-    answer: Answer,
-    name: str,
-    value: float,
-    threshold: float,
-    passed: bool,
-    detail: str,
-) -> dict[str, object]:
+def _row(round: Round, ask: Ask, answer: Answer, verdict: Verdict) -> dict[str, object]:
     return {
         "wave": round.wave,
         "revision": round.revision,
         "brief": ask.brief,
         "request_id": ask.request.id,
         "image": answer.image,
-        "check_name": name,
-        "value": value,
-        "threshold": threshold,
-        "verdict": "pass" if passed else "fail",
-        "detail": detail,
+        "check_name": verdict.check,
+        "value": verdict.value,
+        "threshold": verdict.threshold,
+        "verdict": "pass" if verdict.passed else "fail",
+        "detail": verdict.detail,
     }
 
 
