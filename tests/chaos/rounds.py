@@ -4,7 +4,9 @@ The client, HTTP, the store, the job protocol and the loop around it are the rea
 would make tasks of two functions is left out, because it costs seconds.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import urllib.request
 from collections import Counter
@@ -20,6 +22,7 @@ from prefect.states import Completed
 from tests.chaos.bench import Lines, write_wave
 from tests.servers import environment
 
+from imagewave.flows import run as running
 from imagewave.flows import settle as settling_flow
 from imagewave.flows.run import Run, open_run
 from imagewave.sandbox.embedded import EmbeddedSandbox
@@ -31,6 +34,7 @@ from imagewave.storage.rounds import Ask, Outcome, record
 from imagewave.storage.store import Store
 from imagewave.storage.wavefile import load_wave
 from imagewave.tasks import failures
+from imagewave.tasks.screening.pool import Pool
 
 LITE = "gemini-3.1-flash-lite-image"
 
@@ -130,6 +134,15 @@ class Bench:
         return jobs
 
 
+@functools.cache
+def _pool() -> Pool:
+    """Worker processes for all tests: starting some for each would take a second."""
+    pool = Pool(max_pixels=50_000_000)
+    pool.__enter__()
+    atexit.register(pool.__exit__, None, None, None)
+    return pool
+
+
 class _Collected:
     """What `Task.submit` returns, for work that is done at once."""
 
@@ -167,6 +180,7 @@ def settling(
     transient = replace(failures.POLICIES[FailureClass.TRANSIENT], wait_initial=0.1, wait_max=0.2)
     policies = {**failures.POLICIES, FailureClass.TRANSIENT: transient}
     monkeypatch.setattr(failures, "POLICIES", policies)
+    monkeypatch.setattr(running, "Pool", lambda max_pixels: contextlib.nullcontext(_pool()))
     for name in ("submit", "collect"):
         task = getattr(settling_flow, name)
         monkeypatch.setattr(settling_flow, name, _Task(task.fn))

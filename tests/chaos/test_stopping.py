@@ -35,9 +35,9 @@ def reached(phase: str, bench: Bench, store: Store) -> bool:
     ("phase", "number"),
     [
         ("submitting", signal.SIGINT),
-        ("polling", signal.SIGTERM),
         ("downloading", signal.SIGTERM),
-        ("screening", signal.SIGINT),
+        pytest.param("polling", signal.SIGTERM, marks=pytest.mark.chaos),
+        pytest.param("screening", signal.SIGINT, marks=pytest.mark.chaos),
         pytest.param("submitting", signal.SIGTERM, marks=pytest.mark.chaos),
         pytest.param("polling", signal.SIGINT, marks=pytest.mark.chaos),
         pytest.param("downloading", signal.SIGINT, marks=pytest.mark.chaos),

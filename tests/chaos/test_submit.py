@@ -115,18 +115,23 @@ def test_two_jobs_with_one_token_wait_for_a_person(bench: Bench, run: Run) -> No
     assert len(bench.provider_jobs()) == 2
 
 
-class SlowUpload:
-    """A lane whose upload takes longer than a claim stays fresh."""
+class Slow:
+    """A lane that is frozen for a while before it uploads, or before it creates."""
 
-    def __init__(self, lane: Lane, seconds: float) -> None:
+    def __init__(self, lane: Lane, upload: float = 0, create: float = 0) -> None:
         self._lane = lane
-        self._seconds = seconds
+        self._upload = upload
+        self._create = create
 
     def prepare(
         self, requests: Iterable[Request], read_image: Callable[[str], bytes], display_name: str
     ) -> str:
-        time.sleep(self._seconds)
+        time.sleep(self._upload)
         return self._lane.prepare(requests, read_image, display_name)
+
+    def create(self, handle: str, model: str, token: str) -> str:
+        time.sleep(self._create)
+        return self._lane.create(handle, model, token)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._lane, name)
@@ -134,7 +139,7 @@ class SlowUpload:
 
 def test_a_claimer_that_was_held_for_dead_does_not_create(bench: Bench, run: Run) -> None:
     folder = plan(bench, run, *TEXTS)
-    slow = SlowUpload(GeminiBatchLane.from_environment(), 4.0)
+    slow = Slow(GeminiBatchLane.from_environment(), upload=4.0)
     came_of_it: list[Accepted | Settled] = []
     frozen = threading.Thread(
         target=lambda: came_of_it.append(send(folder, slow))  # type: ignore[arg-type]
@@ -149,9 +154,36 @@ def test_a_claimer_that_was_held_for_dead_does_not_create(bench: Bench, run: Run
     assert len(bench.provider_jobs()) == 1
 
 
+def test_a_claimer_that_creates_too_late_cancels_its_own_job(bench: Bench, run: Run) -> None:
+    """The residual window of docs/reliability.md: frozen between its check and the call."""
+    folder = plan(bench, run, *TEXTS)
+    bench.arm(job_stuck=2)
+    frozen = Slow(GeminiBatchLane.from_environment(), create=4.0)
+    raised: list[Quarantined] = []
+
+    def create_late() -> None:
+        try:
+            send(folder, frozen)  # type: ignore[arg-type]
+        except Quarantined as quarantined:
+            raised.append(quarantined)
+
+    late = threading.Thread(target=create_late)
+    late.start()
+    wait_until(lambda: bool(folder.intents()), "the claim")
+    accepted = send(folder, run.lane)
+    late.join()
+
+    assert isinstance(accepted, Accepted)
+    assert len(raised) == 1
+    states = {job["name"]: job["metadata"]["state"] for job in bench.provider_jobs()}
+    assert states.pop(accepted.provider_job) == "BATCH_STATE_PENDING"
+    assert list(states.values()) == ["BATCH_STATE_CANCELLED"]
+    assert send(folder, run.lane) == accepted
+
+
 def test_an_upload_that_takes_long_renews_the_claim(bench: Bench, run: Run) -> None:
     folder = plan(bench, run, *TEXTS)
-    slow = SlowUpload(run.lane, 0.6)
+    slow = Slow(run.lane, upload=0.6)
 
     accepted = send(folder, slow)  # type: ignore[arg-type]
 
