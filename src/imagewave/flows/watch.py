@@ -52,10 +52,8 @@ def watch(store: str, deployment: str = "wave") -> dict[str, str]:
     """Polls all open jobs of the store once and starts a run for each wave that can move.
 
     A wave with a deployment of its own (`wave/<wave>`) runs by that, any other by `deployment`.
-    Returns, by wave, what was done about it.
-
-    Raises:
-        Unavailable: a provider does not answer; what the others' jobs allow was started before.
+    Returns, by wave, what was done about it. A provider that does not answer is a warning: the next
+    look asks it again.
     """
     fetch_keys()
     opened = Store.open(store, create=False)
