@@ -23,9 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.overhead import BRIEFS, MODELS, WAVE
+from benchmarks.overhead import MODELS, WAVE
 
 SETTINGS = Path(__file__).parents[1] / "deployments" / "prefect.env"
+BRIEFS = 100
 GRACE_S = 10
 LIMIT_RUNS, LIMIT_MS = 300, 0.5
 
