@@ -2,6 +2,7 @@
 docs/reliability.md. Faults are the sandbox's, outside our process; the client is the real one."""
 
 import resource
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.chaos.bench import SETTINGS, assert_money, assert_no_fact_twice, check_exactly_once
 from tests.chaos.rounds import Bench, settling
 
+from imagewave.flows.settle import Waiting
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.ledger import Ledger
 from imagewave.storage.store import StoreError
@@ -144,6 +146,25 @@ def test_results_that_are_gone_are_not_paid_for_a_second_time(bench: Bench) -> N
     # What was billed is not known, so it is charged as estimated, not as nothing.
     charged = Ledger(bench.store).state().captured["faults"]
     assert abs(charged - bench.usd()) < bench.usd() / 100
+
+
+def test_a_job_that_was_deleted_at_the_provider_is_not_paid_for_again(bench: Bench) -> None:
+    bench.arm(job_stuck=1)
+    with pytest.raises(Waiting):
+        bench.settle(*PLAIN, patient=False)
+    (job,) = bench.provider_jobs()
+    delete = urllib.request.Request(
+        f"{bench.sandbox.url}/v1beta/{job['name']}",
+        method="DELETE",
+        headers={"x-goog-api-key": "sandbox"},
+    )
+    urllib.request.urlopen(delete, timeout=30).close()
+
+    bench.settle(*PLAIN)
+
+    assert bench.statuses() == {"missing RESULTS_GONE": 4}
+    assert bench.provider_jobs() == []
+    assert not Ledger(bench.store).open_holds()
 
 
 @pytest.mark.parametrize(

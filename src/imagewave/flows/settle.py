@@ -23,7 +23,7 @@ from imagewave.storage.rounds import Ask, Outcome, Round
 from imagewave.tasks import collect as collecting
 from imagewave.tasks import submit as submitting
 from imagewave.tasks.failures import policy_for, wait_before_retry
-from imagewave.tasks.late import age_hours, late
+from imagewave.tasks.late import age_hours, late, look
 from imagewave.tasks.providers.protocol import JobState, JobStatus, Rejected, Unavailable
 from imagewave.tasks.shard import given_up, shard
 
@@ -110,7 +110,7 @@ def harvest(run: Run) -> list[str]:
             accepted = submitting.resolve(run.store, hold.job_id, lane, doubt=run.doubt)
             if accepted is None:
                 continue
-            status = lane.poll(accepted.provider_job)
+            status = look(lane, accepted)
         except Unavailable:
             still_open.append(hold.job_id)
             continue
@@ -219,7 +219,7 @@ class _Jobs:
         moved = False
         for job_id, accepted in list(self.waiting.items()):
             try:
-                status = self.run.lane_of(job_id).poll(accepted.provider_job)
+                status = look(self.run.lane_of(job_id), accepted)
                 if not status.state.done and age_hours(accepted) > self._age_limit:
                     status = self._alarm(job_id, accepted, status)
             except Unavailable as error:

@@ -24,6 +24,7 @@ from imagewave.storage.rounds import results_of
 from imagewave.storage.store import Store
 from imagewave.tasks.intake import intake
 from imagewave.tasks.providers.protocol import (
+    CALL_UNANSWERED,
     JobState,
     JobStatus,
     Lane,
@@ -35,7 +36,7 @@ from imagewave.tasks.screening.metrics import Metrics
 from imagewave.tasks.screening.pool import Pool, Source
 
 RESULTS_GONE = "RESULTS_GONE"
-_UNREADABLE = (RESULTS_GONE, "INVALID_JSON", "LINE_TOO_LONG")
+_UNREADABLE = (RESULTS_GONE, CALL_UNANSWERED, "INVALID_JSON", "LINE_TOO_LONG")
 
 
 @dataclass(slots=True)
@@ -124,6 +125,10 @@ def _stream(
                 taken.gone = True
                 taken.findings.append(("results gone", "", str(gone)))
 
+    if status.state is JobState.GONE:
+        taken.gone = True
+        taken.findings.append(("results gone", "", status.message))
+        return {}
     reached("collect.downloading")
     return dict(pool.measure(pictures()))
 

@@ -1,4 +1,4 @@
-"""Jobs that take too long: the alarm, and what is asked of another model instead."""
+"""Jobs that are gone or take too long: the alarm, and what is asked of another model instead."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +10,23 @@ from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.jobs import Accepted, JobFolder
 from imagewave.storage.rounds import Ask
 from imagewave.storage.store import Store
+from imagewave.tasks.providers.protocol import JobState, JobStatus, Lane, Rejected
+
+
+def look(lane: Lane, accepted: Accepted) -> JobStatus:
+    """Where the job stands with its provider, which may not know it any more.
+
+    Raises:
+        Rejected: a clean no that is not about this job, such as to the key.
+        Unavailable: no answer in every try.
+    """
+    try:
+        return lane.poll(accepted.provider_job)
+    except Rejected as refusal:
+        # Another key, or one that is no longer valid, could not read the list either.
+        if accepted.provider_job in lane.find(accepted.token):
+            raise
+        return JobStatus(name=accepted.provider_job, state=JobState.GONE, message=refusal.message)
 
 
 def age_hours(accepted: Accepted) -> float:

@@ -9,6 +9,9 @@ from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog.prices import Usage
 from imagewave.storage.requests import FailureClass, Request, Status
 
+CALL_UNANSWERED = "CALL_UNANSWERED"
+"""The reason of a result for which nothing came back, though it may have been billed."""
+
 
 class JobState(StrEnum):
     """Where a provider's job stands, whatever the provider calls it."""
@@ -20,6 +23,8 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    GONE = "gone"
+    """The provider does not know the job any more; somebody has deleted it there."""
 
     @property
     def done(self) -> bool:
