@@ -1,5 +1,6 @@
 """The job protocol, one job at a time: claims, takeovers, adoption, quarantine, overlap."""
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -251,3 +252,15 @@ def test_a_claimer_is_told_from_another_process_with_its_number() -> None:
     assert replace(me, started=me.started - 1).known_dead()
     assert replace(me, pid=2**22 + 1).known_dead()
     assert not replace(me, machine="another", pid=2**22 + 1).known_dead()
+
+
+def test_a_claimer_that_was_killed_is_dead_before_anybody_has_taken_notice() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        started = float(
+            Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()[19]
+        )
+        claimer = replace(Claimer.this_process(), pid=process.pid, started=started)
+        assert not claimer.known_dead()
+        process.kill()
+        # Not waited for, it stays a zombie that still has its number and its start.
+        wait_until(claimer.known_dead, "the death of the claimer")

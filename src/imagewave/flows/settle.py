@@ -133,6 +133,7 @@ class _Jobs:
         self.waiting: dict[str, Accepted] = {}
         self.collecting: dict[str, PrefectFuture[dict[str, int]]] = {}
         self.over: set[str] = set()
+        self.behind: dict[str, str] = {}
         self.alarmed: set[str] = set()
         self.drops: Counter[str] = Counter()
         self.refusals = 0
@@ -166,9 +167,13 @@ class _Jobs:
         if self.unaffordable or time.monotonic() < self.submit_again_at:
             return moved
         for job_id in list(self.to_submit):
+            other = self.behind.get(job_id)
+            if other in self.waiting or other in self.collecting:
+                continue
             try:
                 submit(job_id)
             except submitting.Overlap as overlap:
+                self.behind[job_id] = overlap.other
                 self._join(overlap.other)
                 continue
             except BudgetExceeded as error:

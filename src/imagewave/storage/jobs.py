@@ -261,5 +261,8 @@ def _started(pid: int) -> float:
         if Path("/proc/self/stat").exists():
             raise psutil.NoSuchProcess(pid) from None
         return psutil.Process(pid).create_time()
-    # The name, in parentheses, may hold spaces; field 22 of the whole is the start.
-    return float(stat.rpartition(b") ")[2].split()[19])
+    # The name, in parentheses, may hold spaces; what follows begins with field 3, the state.
+    fields = stat.rpartition(b") ")[2].split()
+    if fields[0] in (b"Z", b"X"):  # dead, and nobody has taken notice yet
+        raise psutil.NoSuchProcess(pid)
+    return float(fields[19])

@@ -30,6 +30,9 @@ SUPERSEDED = "superseded"
 # must know how old its claim is.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
+_UNANSWERED: set[str] = set()
+"""Tokens with which this process has asked for a job, without a clear answer."""
+
 
 class Overlap(ImagewaveError):
     """An open job already carries some of these requests; its results will answer them."""
@@ -115,7 +118,6 @@ class _Submission:
         self.plan = self.folder.plan()
         self.label = f"{self.plan.wave}-{self.plan.kind}-{self.plan.round}.{self.plan.attempt}"
         self.handle: str | None = None
-        self.unanswered: set[str] = set()  # tokens with which we asked, without a clear answer
         self.seen: dict[str, float] = {}
 
     def submit(self, budget: Budget) -> Accepted | Settled:
@@ -178,7 +180,7 @@ class _Submission:
         """Whether nothing more can come of the claim than what the provider's list shows."""
         since = self.seen.setdefault(claim.token, _seconds())
         expired = _seconds() - since > self.doubt.lease_s
-        return claim.token in self.unanswered or claim.claimer.known_dead() or expired
+        return claim.token in _UNANSWERED or claim.claimer.known_dead() or expired
 
     def _adopt(self, standing: Sequence[Intent]) -> Accepted | None:
         """The provider's job that one of the claims led to; None if there provably is none."""
@@ -219,9 +221,7 @@ class _Submission:
         """
         job_id = self.folder.job_id
         try:
-            hold = self.ledger.hold(
-                job_id, self.plan.wave, Decimal(self.plan.estimate_usd), budget
-            )
+            hold = self.ledger.hold(job_id, self.plan.wave, Decimal(self.plan.estimate_usd), budget)
         except BudgetExceeded:
             self._give_back(intent, "")
             raise
@@ -265,13 +265,13 @@ class _Submission:
             if renewed is None:
                 return None
             intent = renewed
-        self.unanswered.add(intent.token)
         try:
             provider_job = self.lane.create(self.handle, self.plan.model, intent.token)
         except Rejected as refusal:
             self._give_back(intent, str(refusal))
             raise
         except Unsure:
+            _UNANSWERED.add(intent.token)
             return None
         reached("submit.after_create")
         accepted = self.folder.accept(intent.token, provider_job, adopted=False)
