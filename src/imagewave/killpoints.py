@@ -32,6 +32,9 @@ POINTS = (
     "deliver.midway",
 )
 
+# Those of single calls, which batches do not pass.
+CALL_POINTS = ("call.after_claim", "call.before_answer")
+
 _name, _, _count = os.environ.get("IMAGEWAVE_KILL_AT", "").partition(":")
 _left = int(_count or 1)
 _lock = threading.Lock()

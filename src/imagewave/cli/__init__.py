@@ -21,6 +21,7 @@ from imagewave.errors import ImagewaveError
 # or one (a function of the command's name).
 _COMMANDS = {
     "run": "Run a wave: briefs in, accepted images out.",
+    "once": "Make a few pictures of one prompt, now.",
     "plan": "Estimate what a wave will cost; spends nothing.",
     "rerun": "Make again what failed in a wave, and nothing else.",
     "status": "Show where waves stand and what is with the provider.",

@@ -29,6 +29,7 @@ KNOWN: Mapping[str, Mapping[str, float | bool | None]] = MappingProxyType(
         "download_500": {},
         "call_429": {"retry_after": None},
         "call_500": {},
+        "call_dropped": {},
         "cancel_ignored": {},
         "job_failed": {},
         "job_cancelled": {},

@@ -64,7 +64,8 @@ class _Gemini:
         _raise_fault(self._service, "call_429", "RESOURCE_EXHAUSTED")
         _raise_fault(self._service, "call_500", "INTERNAL")
         payload = await json_body(request)
-        return json_response(await asyncio.to_thread(self._answer, _name(request), payload))
+        answered = await asyncio.to_thread(self._answer, _name(request), payload)
+        return Hangup() if self._service.faults.take("call_dropped") else json_response(answered)
 
     def _answer(self, name: str, payload: object) -> dict[str, Any]:
         service = self._service

@@ -105,7 +105,8 @@ class _OpenAI:
         path = request.url.path
         form = "multipart/form-data" in request.headers.get("content-type", "")
         payload = await _form_payload(request) if form else await json_body(request)
-        return json_response(await asyncio.to_thread(self._answer, path, payload))
+        answered = await asyncio.to_thread(self._answer, path, payload)
+        return Hangup() if faults.take("call_dropped") else json_response(answered)
 
     def _answer(self, endpoint: str, payload: object) -> dict[str, Any]:
         service = self._service

@@ -1,0 +1,105 @@
+"""`imagewave once`: one prompt, a few pictures, the bill."""
+
+import os
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.servers import environment
+from typer.testing import CliRunner, Result
+
+from imagewave.cli import app
+from imagewave.errors import ImagewaveError
+from imagewave.sandbox.embedded import EmbeddedSandbox
+from imagewave.storage.analytics import query
+from imagewave.storage.ledger import BudgetExceeded
+from imagewave.storage.store import Store
+
+SETTINGS = {"tiny": 8, "defects": "none"}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    with EmbeddedSandbox(tmp_path / "sandbox", settings=SETTINGS) as sandbox:
+        keys = {"GEMINI_API_KEY": "k", "OPENAI_API_KEY": "k"}
+        addresses = {
+            "GOOGLE_GEMINI_BASE_URL": sandbox.url,
+            "OPENAI_BASE_URL": f"{sandbox.url}/v1",
+        }
+        with environment(**keys, **addresses):
+            yield sandbox.url
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["once", *arguments, "--store", str(folder / "store")])
+
+
+def billed(url: str) -> Decimal:
+    summary = httpx.get(f"{url}/sandbox/ledger/summary").json()
+    return Decimal(summary["usd"])
+
+
+def pictures(result: Result) -> list[Path]:
+    return [Path(line) for line in result.stdout.splitlines() if line.endswith((".jpg", ".png"))]
+
+
+@pytest.mark.parametrize("model", ["nano-banana-2.1", "gpt image"])
+def test_it_shows_the_pictures_and_what_they_cost(url: str, tmp_path: Path, model: str) -> None:
+    result = run(tmp_path, "a red bicycle in rain", "--model", model, "--n", "3")
+
+    assert result.exit_code == 0, result.output
+    found = pictures(result)
+    assert len(found) == 3
+    assert all(os.path.getsize(path) > 0 for path in found)
+    assert len({path.read_bytes() for path in found}) == 3
+    assert billed(url) > 0
+    assert f"${billed(url):.4f}" in result.stdout
+    rows = query(
+        Store.open(str(tmp_path / "store")),
+        "SELECT sum(cost_usd) AS usd, count(*) AS n FROM costs",
+    )
+    assert rows == [{"usd": billed(url), "n": 3}]
+
+
+def test_what_was_asked_for_before_is_free(url: str, tmp_path: Path) -> None:
+    first = run(tmp_path, "a red bicycle", "--n", "2")
+    bill = billed(url)
+
+    again = run(tmp_path, "a red bicycle", "--n", "2")
+
+    assert pictures(again) == pictures(first)
+    assert "$0.0000" in again.stdout
+    assert billed(url) == bill
+
+
+def test_a_refusal_is_told_and_no_picture_is_an_error(url: str, tmp_path: Path) -> None:
+    result = run(tmp_path, "a bicycle [[sandbox:block_safety]]")
+    assert result.exit_code == 1
+    assert "PROMPT_SAFETY" in result.output
+
+
+def test_it_asks_for_nothing_beyond_its_limit(url: str, tmp_path: Path) -> None:
+    result = run(tmp_path, "a bicycle", "--n", "50", "--max-usd", "0.01")
+    assert isinstance(result.exception, BudgetExceeded)
+    assert billed(url) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "gpt-image-1"), "gpt-image-2.5-sunburst"),
+        (("--aspect-ratio", "5:1"), "aspect ratio"),
+        (("--size", "2K"), "size"),
+        (("--quality", "high"), "quality"),
+        (("--model", "gemini-3.5-flash-lite"), "not images"),
+        (("--lane", "carrier-pigeon"), "no lane"),
+    ],
+)
+def test_what_a_model_does_not_do_is_said_before_anything_is_asked(
+    tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    result = run(tmp_path, "a bicycle", *arguments)
+    assert isinstance(result.exception, ImagewaveError)
+    assert words in str(result.exception)
