@@ -57,8 +57,10 @@ Json = dict[str, Any]
 class Site:
     """A server and its folder; `logs` has what everybody said."""
 
-    def __init__(self, root: Path, sandbox: EmbeddedSandbox) -> None:
+    def __init__(self, root: Path, sandbox: EmbeddedSandbox, database: str = "") -> None:
+        """`database` is the URL of a PostgreSQL database; without one, it is SQLite."""
         self.root = root
+        self._database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}
         self.sandbox = sandbox
         self.home = root / "prefect"
         self.logs = root / "logs"
@@ -85,6 +87,7 @@ class Site:
             "PREFECT_SERVER_API_PORT": str(self.port),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "GOOGLE_GEMINI_BASE_URL": self.sandbox.url,
+            **self._database,
             "NO_COLOR": "1",
             "COLUMNS": "200",
             **more,

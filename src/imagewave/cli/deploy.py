@@ -1,5 +1,6 @@
 """`imagewave deploy`: work pools, deployments and automations on a Prefect server."""
 
+from importlib import resources
 from typing import Annotated
 
 import typer
@@ -20,6 +21,9 @@ def deploy(
     notify: Annotated[
         str, typer.Option(help="Notification block to tell of failures: slack-webhook/ops.")
     ] = "",
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Print settings for servers and workers instead.")
+    ] = False,
 ) -> None:
     """Put imagewave on the Prefect server that PREFECT_API_URL names.
 
@@ -29,10 +33,15 @@ def deploy(
 
     Examples:
 
+      imagewave deploy --settings > prefect.env
+
       imagewave deploy --store s3://team/imagewave
 
       imagewave deploy s3://team/waves/covers.toml --cron "0 6 * * 1" --store s3://team/imagewave
     """
+    if settings:
+        print(resources.files("imagewave.deployments").joinpath("prefect.env").read_text(), end="")
+        return
     if cron and not wave:
         raise typer.BadParameter("--cron needs a wave file to run.")
     from prefect.schedules import Cron
