@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.storage.builders import put
 
+from imagewave.errors import ImagewaveError
 from imagewave.storage import facts, job_events
 from imagewave.storage.handover import Handover, hand_over, handed_over, take_back
 from imagewave.storage.jobs import JobFolder, Plan, Settled, now
@@ -186,6 +187,16 @@ def test_a_provider_that_is_silent_is_named_and_asked_once(store: Store) -> None
     found = look(store, j1=None, j2=None)
     assert found.due == ()
     assert found.trouble == ("gemini-batch: no answer",)
+
+
+def test_a_lane_without_a_key_here_does_not_stop_the_others(store: Store) -> None:
+    start(store, "spring")
+    accept(store, "spring", "j1")
+
+    def no_key(name: str) -> Lane:
+        raise ImagewaveError(f"{name} needs a key.")
+
+    assert survey(store, no_key).trouble == ("gemini-batch: gemini-batch needs a key.",)
 
 
 def test_a_wave_that_somebody_else_delivered_is_no_longer_watched(store: Store) -> None:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from imagewave.errors import ImagewaveError
 from imagewave.storage.analytics import query
 from imagewave.storage.handover import Handover, handed_over, take_back
 from imagewave.storage.jobs import JobFolder
 from imagewave.storage.requests import digest
 from imagewave.storage.reruns import is_delivered
 from imagewave.storage.store import Store
-from imagewave.tasks.providers.protocol import Lane, Unavailable
+from imagewave.tasks.providers.protocol import Lane
 from imagewave.tasks.submit import Doubt
 
 _OPEN_JOBS = """
@@ -122,12 +123,12 @@ def _poll(
         name = row["lane"]
         if row["event"] != "accepted" or name in silent:
             continue
-        if name not in lanes:
-            lanes[name] = open_lane(name)
         try:
+            if name not in lanes:
+                lanes[name] = open_lane(name)
             if lanes[name].poll(row["provider_job"]).state.done:
                 done.add(row["job_id"])
-        except Unavailable as error:
+        except ImagewaveError as error:  # no key here, or no answer: the other lanes go on
             silent[name] = f"{name}: {error}"
     return done, list(silent.values())
 
