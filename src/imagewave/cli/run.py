@@ -57,11 +57,14 @@ def run(
         print(f"Warning: {warning}", file=sys.stderr)
     opened = Store.open(store)
     before = spent_on(opened)
-    if not is_done(opened, loaded.name, loaded.revision):
+    if not is_done(opened, loaded.name, loaded.revision) or _owed(opened, loaded.name):
         with provider(opened, providers_of(loaded)), stopping_cleanly(opened, loaded.name):
             run_flow(wave, store, wait=wait)
     print_summary(opened, loaded.name, spent=spent_on(opened) > before)
-    if not is_done(opened, loaded.name, loaded.revision):
+    if is_done(opened, loaded.name, loaded.revision):
+        for job in _owed(opened, loaded.name):
+            print(f"Job {job} was given up, but the provider may bill it: run this again later.")
+    else:
         print(
             "The wave waits for its provider. `imagewave watch` goes on with it when jobs have "
             "ended; so does this command, repeated."
@@ -75,13 +78,20 @@ def spent_on(store: Store) -> Decimal:
 
 
 def is_done(store: Store, wave: str, revision: str) -> bool:
-    """Whether this very wave was delivered before: then there is nothing to do."""
+    """Whether this very wave was delivered before: then there is nothing to decide."""
     rows = query(store, "SELECT revision FROM waves WHERE wave = ?", [wave])
     if rows != [{"revision": revision}]:
         return False
     from imagewave.storage.reruns import is_delivered
 
     return is_delivered(store, wave, revision)
+
+
+def _owed(store: Store, wave: str) -> list[str]:
+    """The wave's jobs that nobody waits for, and that the provider may still finish and bill."""
+    from imagewave.storage.ledger import Ledger
+
+    return [hold.job_id for hold in Ledger(store).open_holds() if hold.wave == wave]
 
 
 @contextmanager

@@ -253,7 +253,8 @@ class _Jobs:
             late(self.run.store, job_id, accepted, self._age_limit)
             self.alarmed.add(job_id)
         plan = self.plans.get(job_id)
-        if plan is None or not self.run.wave.fallback_model(plan.kind):
+        other = self.run.wave.fallback_model(plan.kind) if plan else ""
+        if plan is None or other in ("", plan.model):
             self.note = f"{accepted.provider_job} is older than {self._age_limit:g} h"
             return status
         lane = self.run.lane_of(job_id)
