@@ -36,12 +36,14 @@ def test_a_dry_run_lists_and_prices_and_sends_nothing(bench: Bench) -> None:
     before = len(bench.billed())
 
     listed = bench.run(wave, store, "--dry-run", command="rerun")
+    by_name = bench.run("dry", store, "--dry-run", command="rerun")
     refused = bench.run(wave, store, "--dry-run", "--where", "status = 'refused'", command="rerun")
     wrong = bench.run(wave, store, "--dry-run", "--where", "colour = 1", command="rerun")
 
     assert "tulips" in listed.out
     assert "crowd" not in listed.out
     assert "1 requests, about $0.01" in listed.out
+    assert by_name.out == listed.out
     assert "crowd" in refused.out
     assert (wrong.code, "cannot be used" in wrong.err) == (1, True)
     assert len(bench.billed()) == before
