@@ -255,9 +255,7 @@ class _Work:
 
     def _run(self) -> None:
         while (number := self._next()) is not None:
-            if self.folder.claim(number):
-                reached("call.after_claim")
-                self._call(number)
+            self._call(number)
 
     def _next(self) -> int | None:
         with self._lock:
@@ -268,9 +266,11 @@ class _Work:
     def _call(self, number: int) -> None:
         line: dict[str, Any] = orjson.loads(self.lines[number])
         try:
-            response = self._answer(line)
+            response = self._answer(number, line)
         except RequestException as error:
             self.folder.lose(number, f"no answer: {type(error).__name__}")
+            return
+        if response is None:
             return
         reached("call.before_answer")
         if response.status_code != 200 and not self.caller.no(response).own:
@@ -278,8 +278,10 @@ class _Work:
             return
         self.folder.answer(number, self.caller.wrap(line, response))
 
-    def _answer(self, line: Mapping[str, Any]) -> Response:
-        """The provider's last word on the line.
+    def _answer(self, number: int, line: Mapping[str, Any]) -> Response | None:
+        """The provider's last word on the line; None where the line is another process's.
+
+        The claim is made at the last moment: what waits for room is nobody's yet.
 
         Raises:
             RequestException: none came; the call may have been heard.
@@ -287,6 +289,10 @@ class _Work:
         tries: Counter[bool] = Counter()  # by whether there was merely no room
         while True:
             with self.throttle.slot():
+                if not tries:
+                    if not self.folder.claim(number):
+                        return None
+                    reached("call.after_claim")
                 try:
                     response = self.caller.post(self.folder.job.model, line)
                 except (ConnectTimeout, NoConnection) as error:
