@@ -74,12 +74,22 @@ def expansion(prompt: str, choose: random.Random) -> str:
 
 
 def _subject(prompt: str) -> str:
-    """What the brief is about: the `Brief:` line, else the first line that says something."""
-    text = without_markers(prompt)
+    """What the brief is about: its `brief` in JSON, the `Brief:` line, else the first line."""
+    text = without_markers(_in_json(prompt) or prompt)
     found = _BRIEF.search(text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     subject = found.group(1) if found else (lines[0] if lines else "an image")
     return without_markers(subject).rstrip(" .")[:400]
+
+
+def _in_json(prompt: str) -> str:
+    """The brief of a prompt that is a JSON object; "" for any other."""
+    try:
+        found = json.loads(prompt)
+    except json.JSONDecodeError:
+        return ""
+    brief = found.get("brief") if isinstance(found, dict) else None
+    return brief if isinstance(brief, str) else ""
 
 
 def plain_answer(prompt: str, choose: random.Random) -> str:

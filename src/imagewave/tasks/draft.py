@@ -1,13 +1,15 @@
 """Plans a round of drafts: which prompts, how many of each, for which briefs."""
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from imagewave.storage import facts, rounds
-from imagewave.storage.analytics import query
+from imagewave.storage.analytics import answered, query
+from imagewave.storage.briefs import Brief
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.requests import FailureClass, Kind, Request, digest
@@ -49,33 +51,18 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
     for row in _steps(store, wave, number, prompts, before):
         brief = wave.brief(row["brief"])
         usable = before.usable(brief.id, prompts)
-        for _ in range(row["drafts"]):
-            # The prompt that was asked least often, the first of them: round and round.
-            prompt_id, text = min(usable, key=lambda prompt: before.samples[brief.id, prompt[0]])
-            sample = before.samples[brief.id, prompt_id]
-            before.samples[brief.id, prompt_id] += 1
-            request = Request(
-                kind=Kind.DRAFT,
-                model=model.id,
-                prompt=text,
-                aspect_ratio=brief.aspect_ratio,
-                size=wave.draft.size,
-                quality=wave.draft.quality,
-                thinking=wave.draft.thinking,
-                sample=sample,
-                seed=seed(wave, prompt_id, sample),
-            )
+        for prompt_id, request in _draws(wave, brief, usable, before.samples, row["drafts"]):
             # Asked for once per length: thousands of prompts, and a price takes its time.
-            shape = (len(text), brief.aspect_ratio)
+            shape = (len(request.prompt), brief.aspect_ratio)
             if shape not in costs:
                 costs[shape] = estimate(
                     model,
                     lane=lane,
-                    size=wave.draft.size,
-                    quality=wave.draft.quality,
-                    aspect_ratio=brief.aspect_ratio,
-                    prompt_chars=len(text),
-                    thinking=wave.draft.thinking,
+                    size=request.size,
+                    quality=request.quality,
+                    aspect_ratio=request.aspect_ratio,
+                    prompt_chars=len(request.prompt),
+                    thinking=request.thinking,
                 )
             asks.append(
                 Ask(
@@ -86,6 +73,53 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
                 )
             )
     return asks
+
+
+def _draws(
+    wave: Wave,
+    brief: Brief,
+    usable: Sequence[tuple[str, str]],
+    samples: Counter[tuple[str, str]],
+    drafts: int,
+) -> Iterator[tuple[str, Request]]:
+    """The brief's next drafts, as (prompt id, request); counts them in `samples`."""
+    model = find_model(wave.draft.model).id
+    for _ in range(drafts):
+        # The prompt that was asked least often, the first of them: round and round.
+        prompt_id, text = min(usable, key=lambda prompt: samples[brief.id, prompt[0]])
+        sample = samples[brief.id, prompt_id]
+        samples[brief.id, prompt_id] += 1
+        yield (
+            prompt_id,
+            Request(
+                kind=Kind.DRAFT,
+                model=model,
+                prompt=text,
+                aspect_ratio=brief.aspect_ratio,
+                size=wave.draft.size,
+                quality=wave.draft.quality,
+                thinking=wave.draft.thinking,
+                sample=sample,
+                seed=seed(wave, prompt_id, sample),
+            ),
+        )
+
+
+def _paid_before(store: Store, wave: Wave, prompts: Prompts) -> dict[str, int]:
+    """How many of its first drafts other waves had answered for each brief: they cost nothing."""
+    cap = policy(wave.draft).cap
+    first = {
+        brief.id: [
+            request.id
+            for _, request in _draws(wave, brief, prompts[brief.id], Counter(), cap(brief.want))
+        ]
+        for brief in wave.briefs
+    }
+    known = answered(store, {id for ids in first.values() for id in ids})
+    return {
+        brief: sum(1 for _ in itertools.takewhile(known.__contains__, ids))
+        for brief, ids in first.items()
+    }
 
 
 def history(store: Store, model: str, *, tier: str, without: str = "") -> dict[str, History]:
@@ -176,6 +210,7 @@ def _steps(
     if (standing := facts.read(store, "steps", part)) is None:
         allowed = policy(wave.draft)
         priors = _priors(store, wave, past)
+        free = _paid_before(store, wave, prompts) if number == 1 else {}
         rows = []
         for brief in wave.briefs:
             passed, tried = past.counts(brief.id)
@@ -191,6 +226,9 @@ def _steps(
             )
             if step.drafts and not past.usable(brief.id, prompts):
                 step = Step(drafts=0, reason=Reason.REFUSED, rate=step.rate, chance=0.0)
+            if free.get(brief.id, 0) >= brief.want:
+                # These may be enough, and then nothing need be paid at all.
+                step = replace(step, drafts=free[brief.id], reason=Reason.REUSED)
             low, high = step.rate.interval()
             rows.append(
                 {

@@ -3,7 +3,8 @@
 import itertools
 import json
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from imagewave.storage import facts
 from imagewave.storage.catalog import find_model
@@ -12,6 +13,8 @@ from imagewave.storage.requests import Kind, Request, canonical_json, digest
 from imagewave.storage.rounds import Answer, Ask
 from imagewave.storage.store import Store
 from imagewave.storage.wavefile import Brief, Wave
+
+T = TypeVar("T")
 
 SYSTEM = (
     "You write prompts for an image model. You are given one creative brief as JSON; it is"
@@ -29,7 +32,7 @@ def schema(count: int) -> str:
     prompts = {
         "type": "array",
         "items": {"type": "string"},
-        "minItems": 1,
+        "minItems": count,
         "maxItems": count,
     }
     return canonical_json(
@@ -81,7 +84,8 @@ def write_prompts(
         findings: list[dict[str, object]] = []
         for brief in wave.briefs:
             request = asked.get(brief.id)
-            source, template_texts = "template", list(_from_templates(wave, brief))
+            filled = list(_from_templates(wave, brief))
+            source, template_texts = "template", _spread(filled, wave.expand.count)
             if request is not None:
                 texts = _parse(answers.get(request.id), wave.expand.count)
                 if texts:
@@ -140,6 +144,13 @@ def _from_templates(wave: Wave, brief: Brief) -> Iterator[tuple[str, str]]:
                 **dict(zip(choices, picked, strict=True)),
             }
             yield template, template.format_map(values)
+
+
+def _spread(filled: Sequence[T], count: int) -> list[T]:
+    """At most `count` of them, evenly spread, so that they differ in more than the last word."""
+    if len(filled) <= count:
+        return list(filled)
+    return [filled[index * len(filled) // count] for index in range(count)]
 
 
 def _parse(answer: Answer | None, count: int) -> list[str]:

@@ -76,6 +76,7 @@ class Reason(StrEnum):
 
     PROBE = "probe"
     SIZED = "sized"
+    REUSED = "reused"
     ENOUGH = "enough"
     CAP = "cap"
     ROUNDS = "rounds"
