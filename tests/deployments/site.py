@@ -187,7 +187,7 @@ class Site:
         found: list[Json] = self.call("POST", "flow_runs/filter", body)
         return found
 
-    def wait_for(self, flow_run_id: str, *states: str, seconds: float = 90) -> str:
+    def wait_for(self, flow_run_id: str, *states: str, seconds: float = 240) -> str:
         """Waits until the run is in one of the states; returns which."""
         wait_until(lambda: self.state(flow_run_id) in states, f"{states} of a run", seconds)
         return self.state(flow_run_id)

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from tests.deployments.site import Site
 from tests.servers import free_port
+
+# Generous: each run is a new process, and the machine may be busy.
+pytestmark = pytest.mark.timeout(900)
 
 
 def deployed(site: Site) -> dict[str, Any]:

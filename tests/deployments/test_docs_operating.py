@@ -117,7 +117,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
             shell.close()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_commands_of_the_page_work(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "waves").mkdir()
     (tmp_path / "waves" / "covers.toml").write_text(WAVE)

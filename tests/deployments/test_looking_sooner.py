@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import pytest
 from standardwebhooks import Webhook
 from tests.chaos.bench import wait_until
 from tests.deployments.site import KEY, Site, assert_delivered_once, control, release
 from tests.servers import free_port
+
+# Generous: each run is a new process, and the machine may be busy.
+pytestmark = pytest.mark.timeout(900)
 
 SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
 

@@ -16,6 +16,9 @@ from tests.deployments.site import KEY, Site
 from imagewave.storage.analytics import query
 from imagewave.storage.store import Store
 
+# Generous: each run is a new process, and the machine may be busy.
+pytestmark = pytest.mark.timeout(900)
+
 SECRET = "marker-of-the-secret-block-93c7"
 
 SAVE_KEY = """

@@ -11,6 +11,9 @@ from tests.deployments.site import (
     release,
 )
 
+# Generous: each run is a new process, and the machine may be busy.
+pytestmark = pytest.mark.timeout(900)
+
 
 def test_a_waiting_wave_has_no_process_and_watch_sends_it_on(site: Site) -> None:
     path, store = site.wave("patient")
@@ -57,7 +60,6 @@ def test_two_watches_at_once_start_one_run(site: Site) -> None:
         pytest.param("server", marks=pytest.mark.chaos),
     ],
 )
-@pytest.mark.timeout(600)
 def test_killed_while_the_provider_answers(site: Site, victims: str) -> None:
     """The worst moment: the provider has accepted, and nobody has heard it."""
     path, store = site.wave("killed-" + victims.replace(" ", "-"))
