@@ -273,3 +273,10 @@ def assert_delivered_once(site: Site, store: Store) -> None:
     assert is_done(store)
     assert len(assets(store)) == 1
     assert check_exactly_once(store, billed(site, store)) == 1.0
+
+
+def files_that_hold(marker: str, *folders: Path | None) -> list[Path]:
+    """The files below these folders that have the marker among their bytes."""
+    files = [file for folder in folders if folder for file in folder.rglob("*") if file.is_file()]
+    assert files
+    return [file for file in files if marker.encode() in file.read_bytes()]

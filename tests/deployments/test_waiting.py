@@ -3,10 +3,12 @@
 import pytest
 from tests.chaos.bench import is_done, wait_until
 from tests.deployments.site import (
+    KEY,
     Site,
     assert_delivered_once,
     children_of,
     control,
+    files_that_hold,
     kill_group,
     release,
 )
@@ -35,6 +37,8 @@ def test_a_waiting_wave_has_no_process_and_watch_sends_it_on(site: Site) -> None
         assert site.wait_for(sent_on["id"], "Completed", "Failed", "Waiting") == "Completed"
     assert len(site.runs("wave:patient")) == 2
     assert_delivered_once(site, store)
+    # The key was in the worker's environment, and in nothing that anybody wrote.
+    assert files_that_hold(KEY, store.local_path(""), site.home, site.logs) == []
 
 
 def test_two_watches_at_once_start_one_run(site: Site) -> None:
