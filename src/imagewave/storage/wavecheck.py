@@ -129,7 +129,9 @@ def brief_faults(briefs: Sequence[Brief]) -> Iterator[Fault]:
         first.setdefault(brief.id, index)
         if not brief.text.strip():
             yield Fault(path=("text",), message="the text is empty.", brief=index)
-        values = {("variables", name): value for name, value in brief.variables.items()}
+        values: dict[tuple[str, ...], str] = {
+            ("variables", name): value for name, value in brief.variables.items()
+        }
         for key in ("text", "expected_text", "use_case"):
             values[key,] = getattr(brief, key)
         for path, words in values.items():

@@ -1,7 +1,6 @@
 """Opens lanes by name, with the keys that the environment holds, and picks one for each model."""
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import Model, find_model
@@ -100,12 +99,3 @@ def providers_of(wave: Wave) -> set[str]:
     if wave.expand.mode == "model":
         names.append(wave.expand.model)
     return {find_model(name).provider for name in names if name}
-
-
-def has_key(providers: Iterable[str], environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment holds a key of any of these providers."""
-    return any(
-        environ.get(variable)
-        for provider in providers
-        for variable in KEY_VARIABLES.get(provider, ())
-    )
