@@ -117,8 +117,8 @@ def measure(n: int, folder: Path) -> tuple[float, float]:
     kept_sleep, kept_collect = time.sleep, collect.collect
     for name, method in kept.items():
         setattr(GeminiBatchLane, name, clock.waiting(method))
-    setattr(time, "sleep", clock.waiting(kept_sleep))
-    setattr(collect, "collect", clock.collecting(kept_collect))
+    time.sleep = clock.waiting(kept_sleep)
+    collect.collect = clock.collecting(kept_collect)
     started = time.perf_counter()
     try:
         wave(str(path), str(folder / f"store-{n}"))
@@ -126,8 +126,8 @@ def measure(n: int, folder: Path) -> tuple[float, float]:
         wall = time.perf_counter() - started
         for name, method in kept.items():
             setattr(GeminiBatchLane, name, method)
-        setattr(time, "sleep", kept_sleep)
-        setattr(collect, "collect", kept_collect)
+        time.sleep = kept_sleep
+        collect.collect = kept_collect
     return wall - clock.waited + clock.collected, wall
 
 

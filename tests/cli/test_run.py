@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.servers import environment, make_bucket, s3_environment, start_moto
 
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.analytics import query
 from imagewave.storage.store import Store
-from tests.servers import environment, make_bucket, s3_environment, start_moto
 
 WAVE = """
 [wave]

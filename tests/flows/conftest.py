@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 from prefect.testing.utilities import prefect_test_harness
+from tests.servers import environment
 
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.analytics import query
 from imagewave.storage.store import Store
-from tests.servers import environment
 
 FAST = {"defects": "none", "pending_s": 0.02, "running_s": 0.02}
 

@@ -13,9 +13,7 @@ def claimed(folder: JobFolder, intent: Intent) -> None:
 
 def released(folder: JobFolder, intent: Intent, reason: str) -> None:
     """The claim and its money were given back: the provider does not have the job."""
-    _append(
-        folder, "released", f"released-{intent.generation}", token=intent.token, message=reason
-    )
+    _append(folder, "released", f"released-{intent.generation}", token=intent.token, message=reason)
 
 
 def accepted(folder: JobFolder, accepted: Accepted) -> None:

@@ -215,9 +215,7 @@ class ModelCheck:
             }
         )
 
-    def _fallback(
-        self, table: str, name: str, first: catalog.Model, carries: bool = False
-    ) -> str:
+    def _fallback(self, table: str, name: str, first: catalog.Model, carries: bool = False) -> str:
         """The id of the model that takes over from the first one; "" where none is named."""
         path = (table, "fallback_model")
         model = self._model(path, name, "image") if name else None

@@ -90,9 +90,7 @@ def retain(store: Store, *, drafts_days: float, grace: timedelta = GRACE) -> Ret
     now = datetime.now(UTC).replace(tzinfo=None)
     waves = query(store, "SELECT wave, revision FROM waves")
     at_work = [
-        row["wave"]
-        for row in waves
-        if not is_delivered(store, row["wave"], row["revision"])
+        row["wave"] for row in waves if not is_delivered(store, row["wave"], row["revision"])
     ]
     with connect(store, _REJECTED) as connection:
         cursor = connection.execute(
