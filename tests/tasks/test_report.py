@@ -12,10 +12,11 @@ import pytest
 from tests.tasks.report_store import DRAFT_USD, FATES, REVISION, WAVE, BriefOf, build
 
 from imagewave.storage import facts
+from imagewave.storage.analytics import UnknownWave
 from imagewave.storage.ledger import Budget, Ledger
 from imagewave.storage.store import Store
 from imagewave.tasks import report_cards
-from imagewave.tasks.report import UnknownWave, write_report
+from imagewave.tasks.report import write_report
 
 HOSTILE = (
     '<script>window.pwned=1</script><img src=x onerror="window.pwned=1">\'"></template>'

@@ -269,12 +269,12 @@ class _Jobs:
         """Takes back what has been collected; True if anything was."""
         moved = False
         for job_id, future in list(self.collecting.items()):
-            if not future.state.is_final():
-                continue
-            del self.collecting[job_id]
             try:
-                future.result()
+                future.result(timeout=0)
+            except TimeoutError:  # not done; asking for its state would ask the server
+                continue
             except Unavailable as error:
+                del self.collecting[job_id]
                 self.drops[job_id] += 1
                 if self.drops[job_id] >= policy_for(FailureClass.TRANSIENT).attempts:
                     raise
@@ -283,6 +283,7 @@ class _Jobs:
                 assert accepted is not None
                 self.waiting[job_id] = accepted
                 continue
+            del self.collecting[job_id]
             if job_id in self.plans:
                 self.over.add(job_id)
             moved = True
