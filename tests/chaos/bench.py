@@ -135,8 +135,6 @@ class Bench:
             except subprocess.TimeoutExpired:
                 kill(process)
                 out, err = process.communicate()
-            # The children of a process that was killed end by themselves; nobody waits for that.
-            kill(process)
         seconds = time.monotonic() - started
         return Finished(code=process.returncode, out=out, err=err, seconds=seconds)
 
@@ -177,9 +175,10 @@ class Bench:
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
-    """Kills the process and its children at once."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kills the process and its children at once, unless it has ended: they end with it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def write_wave(
