@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="A stand-in for the Gemini API, for people who write clients and tests.",
+    help="A stand-in for the APIs of Gemini and OpenAI, for people who write clients and tests.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
 
-_SERVE_HELP = """Serve the Gemini API on a port, without the Gemini API.
+_SERVE_HELP = """Serve the APIs of Gemini and OpenAI on a port, without Google or OpenAI.
 
 It draws its own pictures, plants defects at known rates, and keeps a ledger of what a real
 service would have billed. Any key is accepted, except an empty one and those that begin with
@@ -28,6 +28,7 @@ Examples:
 \b
 Point a client at it:
   export GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8765 GEMINI_API_KEY=any
+  export OPENAI_BASE_URL=http://127.0.0.1:8765/v1 OPENAI_API_KEY=any
 
 \b
 While it runs:
@@ -45,7 +46,7 @@ A file for --defects has settings at the top and rates in a table:
 
 @app.callback()
 def sandbox() -> None:
-    """A stand-in for the Gemini API, for people who write clients and tests."""
+    """A stand-in for the APIs of Gemini and OpenAI, for people who write clients and tests."""
 
 
 @app.command("serve", help=_SERVE_HELP, epilog=_SERVE_EXAMPLES)
