@@ -1,7 +1,6 @@
 """A running sandbox, Prefect's own test server, and waves to run on them."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -73,4 +72,3 @@ def bench(tmp_path: Path, prefect_server: None) -> Iterator[Bench]:
         surroundings = {"GEMINI_API_KEY": "sandbox", "GOOGLE_GEMINI_BASE_URL": sandbox.url}
         with environment(**surroundings):
             yield Bench(tmp_path, sandbox)
-    assert "GEMINI_API_KEY" not in os.environ

@@ -109,11 +109,22 @@ def provider(store: Store, needed: Collection[str] = ("google",)) -> Iterator[No
     with EmbeddedSandbox(state) as sandbox:
         missing = " and no ".join(_SETTINGS[provider][0] for provider in sorted(needed))
         print(f"No {missing}: running on the embedded sandbox. Its pictures are stand-ins.")
-        os.environ["GEMINI_API_KEY"] = "sandbox"
-        os.environ["GOOGLE_GEMINI_BASE_URL"] = sandbox.url
-        os.environ["OPENAI_API_KEY"] = "sandbox"
-        os.environ["OPENAI_BASE_URL"] = f"{sandbox.url}/v1"
-        yield
+        surroundings = {
+            "GEMINI_API_KEY": "sandbox",
+            "GOOGLE_GEMINI_BASE_URL": sandbox.url,
+            "OPENAI_API_KEY": "sandbox",
+            "OPENAI_BASE_URL": f"{sandbox.url}/v1",
+        }
+        before = {name: os.environ.get(name) for name in surroundings}
+        os.environ.update(surroundings)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def quiet_prefect() -> None:
