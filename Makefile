@@ -4,11 +4,12 @@ BIN := .venv/bin
 # Installed again whenever the dependencies change.
 STAMP := .venv/installed
 
-.PHONY: help run test check lint types format chaos bench audit clean
+.PHONY: help run test test-long check lint types format chaos bench audit clean
 
 help:
 	@echo "make run      run examples/spring-covers.toml on the embedded sandbox"
 	@echo "make test     pass the tests"
+	@echo "make test-long pass the tests of deployments: servers, workers, schedules"
 	@echo "make check    ruff and mypy, as CI runs them"
 	@echo "make chaos    a hundred random kills (long)"
 	@echo "make bench    the benchmarks (long)"
@@ -27,6 +28,9 @@ run: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow and not chaos' --timeout 900
+
 check: lint types
 
 lint: $(STAMP)
@@ -42,6 +46,12 @@ format: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/python -m pytest tests/chaos tests/deployments -m chaos --timeout 7200
+
+# Each prints ratios of two things measured in one run; on a busy machine they mean little.
+bench: $(STAMP)
+	for name in startup overhead collect screening duplicates end_to_end oversampling; do \
+		echo "== $$name"; $(BIN)/python benchmarks/$$name.py; \
+	done
 
 # Fails where the advisory service cannot be asked about every package: what was not audited is not
 # known to be safe.

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from pathlib import Path
+
 import pytest
 from tests.deployments.site import SETTINGS, Site
 
@@ -21,3 +23,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield site
         finally:
             site.kill_server()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Servers, workers and schedules take minutes: these tests have a target of their own."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.slow)
