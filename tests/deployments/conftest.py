@@ -1,7 +1,6 @@
 """One server for all tests here: it takes seconds to start."""
 
 from collections.abc import Iterator
-
 from pathlib import Path
 
 import pytest
