@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.schemas.objects import State
-from prefect.states import Completed
 from tests.chaos.bench import Lines, write_wave
 from tests.servers import environment
 
@@ -147,7 +145,6 @@ class _Collected:
     """What `Task.submit` returns, for work that is done at once."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
-        self.state: State[Any] = Completed()
         self._error: Exception | None = None
         self._result = None
         try:
@@ -155,7 +152,7 @@ class _Collected:
         except Exception as error:  # noqa: BLE001 - as a future does: whoever asks gets it
             self._error = error
 
-    def result(self) -> Any:
+    def result(self, timeout: float | None = None) -> Any:
         if self._error:
             raise self._error
         return self._result
