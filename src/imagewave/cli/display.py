@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from imagewave.cli.shortfall import short_briefs, way_out
 from imagewave.storage.analytics import query
 from imagewave.storage.store import Store
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from imagewave.flows.progress import Progress
 
 FUNNEL = ("requested", "generated", "passed_screens", "judged_ok", "accepted", "final")
+
+_MOST_SHORT = 10
 
 
 class ProgressDisplay:
@@ -64,7 +67,7 @@ class ProgressDisplay:
 
 
 def print_summary(store: Store, wave: str, *, spent: bool) -> None:
-    """Prints the wave's funnel, its bill so far and the path of its report.
+    """Prints the wave's funnel, its bill so far, what it lacks and the path of its report.
 
     `spent` says whether this very run had anything to pay for.
     """
@@ -102,5 +105,21 @@ def print_summary(store: Store, wave: str, *, spent: bool) -> None:
     )
     if cost["usd"] is not None:
         console.print(f"Cost per accepted image: [bold]${cost['usd']:.4f}[/]")
+    _print_short(console, store, wave)
     console.print(f"Assets: {store.url_of(f'assets/{wave}')}")
     console.print(f"Report: {store.url_of(f'reports/{wave}.html')}")
+
+
+def _print_short(console: Console, store: Store, wave: str) -> None:
+    short = short_briefs(store, wave)
+    lines = [
+        f"short: {row['brief']} {row['final']} of {row['want']} — last reason: {row['reason']}"
+        for row in short[:_MOST_SHORT]
+    ]
+    if len(short) > _MOST_SHORT:
+        lines.append(f"… and {len(short) - _MOST_SHORT} more: `imagewave status {wave} --json`")
+    if short:
+        lines.append(way_out(wave, short))
+    for line in lines:
+        # A reason may hold brackets of its own; a line that is cut cannot be copied.
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from imagewave.cli.shortfall import short_briefs
 from imagewave.storage.analytics import query, require_wave
 from imagewave.storage.store import DEFAULT_STORE, Store
 
@@ -36,12 +37,6 @@ WHERE kind = 'over budget' AND ? IN ('', wave) AND recorded_at >= coalesce(
     (SELECT max(claimed_at) FROM jobs WHERE jobs.wave = findings.wave), recorded_at)
 ORDER BY recorded_at
 """
-_SHORT = """
-SELECT wave, brief, reason, want, accepted, tried, round(chance, 2) AS chance, detail
-FROM stops
-WHERE reason <> 'enough' AND ? IN ('', wave)
-ORDER BY wave, brief
-"""
 
 
 def status(
@@ -65,7 +60,7 @@ def status(
     waves = query(opened, _WAVES, [wave])
     jobs = query(opened, _JOBS, [wave])
     stops = query(opened, _STOPS, [wave])
-    short = query(opened, _SHORT, [wave])
+    short = short_briefs(opened, wave)
     if as_json:
         found = {"waves": waves, "open_jobs": jobs, "stopped": stops, "briefs_short": short}
         print(json.dumps(found, default=str, indent=2))
@@ -73,7 +68,7 @@ def status(
     _print("Waves", waves, "No wave was run here yet.")
     _print("Jobs with the provider", jobs, "No job is with a provider.")
     if short:
-        _print("Briefs for which no more drafts are made", short, "")
+        _print("Briefs with fewer pictures than wanted", short, "")
     for stop in stops:
         print(f"{stop['wave']} is stopped: {stop['stopped_because']}")
 

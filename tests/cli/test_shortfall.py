@@ -1,0 +1,90 @@
+"""Briefs that got fewer pictures than they want: told at the end of a run, and by `status`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.storage.builders import REVISION, WAVE, put, request_id, small_wave
+
+from imagewave.cli.display import print_summary
+from imagewave.cli.status import status
+from imagewave.storage import facts
+from imagewave.storage.reruns import assets_part
+from imagewave.storage.store import Store
+
+HERE = {"wave": WAVE, "revision": REVISION}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """The small wave, with a further brief whose only final was refused."""
+    opened = Store.open(str(tmp_path / "store"))
+    small_wave(opened)
+    brief = {"brief": "quay", "text": "A quay", "want": 2, "aspect_ratio": "1:1"}
+    put(opened, "briefs", "run-2", HERE | brief)
+    rejected = HERE | {"brief": "quay", "round": 1, "decision": "rejected", "rank": 0}
+    put(
+        opened,
+        "decisions",
+        "quay",
+        rejected | {"request_id": request_id("q2"), "tier": "draft", "reason": "screens: blur"},
+        rejected
+        | {"request_id": request_id("q1"), "tier": "final", "reason": "refused: IMAGE_SAFETY"},
+    )
+    return opened
+
+
+def _deliver(store: Store) -> None:
+    facts.append(store, "assets", assets_part(WAVE, REVISION, 0), [])
+
+
+def test_a_delivered_wave_says_which_briefs_are_short(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _deliver(store)
+
+    print_summary(store, WAVE, spent=True)
+
+    said = capsys.readouterr().out
+    assert "short: quay 0 of 2 — last reason: final refused: IMAGE_SAFETY\n" in said
+    assert f"`imagewave rerun {WAVE} --where \"status = 'refused'\"`" in said
+    assert said.count("short:") == 1
+
+
+def test_a_wave_that_still_runs_lacks_nothing_yet(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_summary(store, WAVE, spent=True)
+
+    assert "short:" not in capsys.readouterr().out
+
+
+def test_only_the_first_ten_short_briefs_are_listed(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _deliver(store)
+    brief = {"text": "A quay", "want": 1, "aspect_ratio": "1:1"}
+    put(store, "briefs", "run-3", *(HERE | brief | {"brief": f"more-{n:02}"} for n in range(12)))
+
+    print_summary(store, WAVE, spent=True)
+
+    said = capsys.readouterr().out
+    assert said.count("short:") == 10
+    assert "… and 3 more" in said
+
+
+def test_status_counts_finals_and_stopped_drafts(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = {"brief": "quay", "round": 2, "drafts": 0, "reason": "cap", "detail": "8 drafts"}
+    put(store, "steps", "quay", HERE | step | {"want": 2, "accepted": 1, "tried": 8, "cap": 8})
+
+    status(store=store.url, as_json=True)
+    before = json.loads(capsys.readouterr().out)["briefs_short"]
+    _deliver(store)
+    status(store=store.url, as_json=True)
+    after = json.loads(capsys.readouterr().out)["briefs_short"]
+
+    assert [row["brief"] for row in before] == ["quay"]
+    assert after[0]["reason"] == "final refused: IMAGE_SAFETY; no more drafts: cap"
+    assert (after[0]["final"], after[0]["want"]) == (0, 2)
