@@ -180,3 +180,32 @@ def test_delivery_converts_where_asked(bench: Bench) -> None:
     assert {asset["format"] for asset in assets} == {"webp"}
     for asset in assets:
         assert Path(bench.store_url, asset["asset"]).read_bytes()[8:12] == b"WEBP"
+
+
+def test_finals_of_one_draft_are_no_duplicates_of_each_other(bench: Bench) -> None:
+    bench.run(WAVE.replace("duplicate_distance = 0", "duplicate_distance = 6"))
+    larger = WAVE.replace("duplicate_distance = 0", "duplicate_distance = 6").replace("1K", "2K")
+
+    bench.run(larger.replace('"garden"', '"larger"'))
+
+    assert bench.sql("SELECT brief, final FROM funnel WHERE wave = 'larger' ORDER BY brief") == [
+        {"brief": "bench", "final": 1},
+        {"brief": "tulips", "final": 2},
+    ]
+
+
+def test_a_rejected_final_does_not_stand_in_the_way_of_the_next(bench: Bench) -> None:
+    wave = WAVE.replace("duplicate_distance = 0", "duplicate_distance = 6")
+    wave = wave.replace("min_score = 0.0", "min_score = 0.6")
+    wave = wave.replace(
+        "A wooden bench under a cherry tree", "A bench [[sandbox:blurred@reference]]"
+    )
+
+    bench.run(wave)
+
+    rejected = bench.sql(
+        "SELECT reason FROM decisions"
+        " WHERE brief = 'bench' AND tier = 'final' AND decision = 'rejected'"
+    )
+    assert len(rejected) > 1
+    assert all(row["reason"].startswith("judge") for row in rejected)

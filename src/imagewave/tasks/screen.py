@@ -1,18 +1,20 @@
 """Holds a round's pictures against the wave's thresholds, and finds near-duplicates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from imagewave.killpoints import reached
 from imagewave.storage import facts
 from imagewave.storage.analytics import query
 from imagewave.storage.catalog import find_model
-from imagewave.storage.rounds import Answer, Ask, Round
+from imagewave.storage.rounds import Answer, Ask, Round, load
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
 from imagewave.tasks.screening.checks import Verdict, check
 from imagewave.tasks.screening.duplicates import group_duplicates
 from imagewave.tasks.screening.metrics import Metrics
+from imagewave.tasks.select import decisions_part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ def _verdicts(
     kept = group_duplicates(
         [(ask.request.id, metrics.phash or 0, metrics.blur) for ask, _, metrics in good],
         radius=radius,
-        history=_history(store, wave, round, {answer.image for _, answer, _ in good}),
+        history=_history(store, wave, round, good),
     )
     for ask, answer, _ in good:
         original = kept.get(ask.request.id, ask.request.id)
@@ -113,7 +115,7 @@ def _row(round: Round, ask: Ask, answer: Answer, verdict: Verdict) -> dict[str, 
     }
 
 
-def _metrics(store: Store, images: set[str]) -> dict[str, tuple[Metrics, str]]:
+def _metrics(store: Store, images: AbstractSet[str]) -> dict[str, tuple[Metrics, str]]:
     """Metrics and declared MIME type of each image, by its address."""
     rows = query(
         store,
@@ -131,34 +133,45 @@ def _metrics(store: Store, images: set[str]) -> dict[str, tuple[Metrics, str]]:
     return found
 
 
-def _history(store: Store, wave: Wave, round: Round, own: set[str]) -> list[tuple[str, int]]:
-    """Hashes to keep away from: this wave's earlier rounds, and what other waves accepted.
+def _history(
+    store: Store, wave: Wave, round: Round, good: Sequence[tuple[Ask, Answer, Metrics]]
+) -> list[tuple[str, int]]:
+    """Hashes to keep away from: what this wave's earlier rounds and other waves have kept.
 
-    The round's `own` pictures do not count: a picture that two waves share is no duplicate, nor is
-    one that is looked at again.
+    A picture that was rejected is in nobody's way. Nor is the round's own picture that two waves
+    share or that is looked at again; nor, for a final, another rendering of the same draft: those
+    are alike on purpose.
     """
-    rows = query(
+    own = {answer.image for _, answer, _ in good}
+    drafts = {ask.reference for ask, _, _ in good if ask.reference}
+    elsewhere = query(
         store,
         "SELECT request_id AS id, phash FROM decisions JOIN images USING (image)"
+        " LEFT JOIN requests USING (wave, brief, request_id)"
         " WHERE tier = ? AND decision = 'accepted' AND wave <> ? AND phash <> ''"
-        " AND image NOT IN (SELECT unnest(?::VARCHAR[]))",
-        [str(round.kind), wave.name, list(own)],
+        " AND image NOT IN (SELECT unnest(?::VARCHAR[]))"
+        " AND coalesce(reference, '') NOT IN (SELECT unnest(?::VARCHAR[]))",
+        [str(round.kind), wave.name, list(own), list(drafts)],
     )
-    history = [(row["id"], int(row["phash"], 16)) for row in rows]
-    for number in range(1, round.number):
-        earlier = Round(wave=round.wave, revision=round.revision, kind=round.kind, number=number)
-        history += _passed_hashes(store, earlier, own)
-    return history
+    history = [(row["id"], int(row["phash"], 16)) for row in elsewhere]
+    kept = _kept_before(store, wave, round)
+    asked = [
+        ask
+        for number in range(1, round.number)
+        for fallback in (False, True)
+        for ask in load(store, replace(round, number=number, fallback=fallback)) or ()
+        if (ask.brief, ask.request.id) in kept and ask.reference not in drafts
+    ]
+    images = {kept[ask.brief, ask.request.id]: ask.request.id for ask in asked}
+    measured = _metrics(store, images.keys() - own)
+    return history + [(images[image], found.phash or 0) for image, (found, _) in measured.items()]
 
 
-def _passed_hashes(store: Store, round: Round, but: set[str]) -> list[tuple[str, int]]:
-    """Request and hash of what passed the screens of an earlier round, `but` these pictures."""
-    rows = facts.read(store, "screens", round.part) or []
-    failed = {row["request_id"] for row in rows if row["verdict"] == "fail"}
-    images = {
-        row["image"]: row["request_id"]
+def _kept_before(store: Store, wave: Wave, round: Round) -> dict[tuple[str, str], str]:
+    """The pictures of earlier rounds that were not rejected, by brief and request."""
+    rows = facts.read(store, "decisions", decisions_part(wave, round.kind, round.number - 1)) or ()
+    return {
+        (row["brief"], row["request_id"]): row["image"]
         for row in rows
-        if row["request_id"] not in failed and row["image"] not in but
+        if row["decision"] != "rejected"
     }
-    measured = _metrics(store, set(images))
-    return [(request_id, measured[image][0].phash or 0) for image, request_id in images.items()]
