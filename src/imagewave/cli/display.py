@@ -96,8 +96,8 @@ def print_summary(store: Store, wave: str, *, spent: bool) -> None:
     total = sum(row["usd"] for row in rows)
     bill.add_row("total", "", str(sum(row["requests"] for row in rows)), f"{total:.4f}")
     console.print(bill)
-    if not spent:
-        console.print("This run cost $0: everything in it was a fact already.")
+    if (held := _in_flight(store, wave)) or not spent:
+        console.print(held or "This run cost $0: everything in it was a fact already.")
     (cost,) = query(
         store,
         "SELECT cost_per_accepted AS usd FROM cost_per_accepted WHERE wave = ? AND per = 'wave'",
@@ -108,6 +108,22 @@ def print_summary(store: Store, wave: str, *, spent: bool) -> None:
     _print_short(console, store, wave)
     console.print(f"Assets: {store.url_of(f'assets/{wave}')}")
     console.print(f"Report: {store.url_of(f'reports/{wave}.html')}")
+
+
+def _in_flight(store: Store, wave: str) -> str:
+    """What is with the provider for the wave; "" if nothing is."""
+    (open,) = query(
+        store,
+        "SELECT count(*) AS jobs, sum(requests) AS requests, sum(held_usd) AS usd FROM jobs"
+        " WHERE wave = ? AND event IN ('claimed', 'accepted')",
+        [wave],
+    )
+    if not open["jobs"]:
+        return ""
+    return (
+        f"With the provider: {open['jobs']} jobs, {open['requests']} requests;"
+        f" ${open['usd']:.4f} is held for them."
+    )
 
 
 def _print_short(console: Console, store: Store, wave: str) -> None:

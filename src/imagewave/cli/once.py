@@ -60,14 +60,14 @@ def once(
     for warning in wave.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     opened = Store.open(store)
-    before = spent_on(opened)
+    before = spent_on(opened, wave.name)
     with provider(opened, providers_of(wave)):
         paths, missing = make(opened, wave, _tell)
     for path in paths:
         print(opened.url_of(path))
     for reason, times in missing.items():
         print(f"{times} of {n} did not come: {reason}.", file=sys.stderr)
-    spent = spent_on(opened) - before
+    spent = spent_on(opened, wave.name) - before
     each = f", ${spent / len(paths):.4f} each" if paths and spent else ""
     print(f"{len(paths)} pictures by {wave.draft.model}: ${spent:.4f}{each}.")
     print(f"Report: {opened.url_of(f'reports/{wave.name}.html')}")

@@ -72,10 +72,10 @@ def rerun(
     if dry_run:
         print("Nothing was sent.")
         return
-    before = spent_on(opened)
+    before = spent_on(opened, loaded.name)
     with provider(opened, providers_of(loaded)), stopping_cleanly(opened, loaded.name):
         run_flow(file, store, wait=wait, rerun=where)
-    print_summary(opened, loaded.name, spent=spent_on(opened) > before)
+    print_summary(opened, loaded.name, spent=spent_on(opened, loaded.name) > before)
 
 
 def _file(store: Store, wave: str) -> str:

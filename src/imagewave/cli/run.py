@@ -56,11 +56,11 @@ def run(
     for warning in loaded.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     opened = Store.open(store)
-    before = spent_on(opened)
+    before = spent_on(opened, loaded.name)
     if not is_done(opened, loaded.name, loaded.revision) or _owed(opened, loaded.name):
         with provider(opened, providers_of(loaded)), stopping_cleanly(opened, loaded.name):
             run_flow(wave, store, wait=wait)
-    print_summary(opened, loaded.name, spent=spent_on(opened) > before)
+    print_summary(opened, loaded.name, spent=spent_on(opened, loaded.name) > before)
     if is_done(opened, loaded.name, loaded.revision):
         for job in _owed(opened, loaded.name):
             print(f"Job {job} was given up, but the provider may bill it: run this again later.")
@@ -71,9 +71,11 @@ def run(
         )
 
 
-def spent_on(store: Store) -> Decimal:
-    """USD that the store's results cost so far."""
-    (row,) = query(store, "SELECT coalesce(sum(cost_usd), 0) AS usd FROM costs")
+def spent_on(store: Store, wave: str) -> Decimal:
+    """USD that the wave's results cost so far; those of other waves may come in meanwhile."""
+    (row,) = query(
+        store, "SELECT coalesce(sum(cost_usd), 0) AS usd FROM costs WHERE wave = ?", [wave]
+    )
     return Decimal(row["usd"])
 
 
