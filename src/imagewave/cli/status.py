@@ -1,6 +1,7 @@
 """`imagewave status`: where waves stand, and what is with the provider."""
 
 import json
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -38,6 +39,8 @@ WHERE kind = 'over budget' AND ? IN ('', wave) AND recorded_at >= coalesce(
 ORDER BY recorded_at
 """
 
+_FOLDED = ("wave", "brief", "last reason")
+
 
 def status(
     wave: Annotated[
@@ -63,24 +66,84 @@ def status(
     short = short_briefs(opened, wave)
     if as_json:
         found = {"waves": waves, "open_jobs": jobs, "stopped": stops, "briefs_short": short}
-        print(json.dumps(found, default=str, indent=2))
+        print(json.dumps(found, default=_plain, indent=2))
         return
-    _print("Waves", waves, "No wave was run here yet.")
-    _print("Jobs with the provider", jobs, "No job is with a provider.")
+    _print("Waves", [_wave_line(row) for row in waves], "No wave was run here yet.")
+    _print("Jobs with the provider", [_job_line(row) for row in jobs], "No job is with a provider.")
     if short:
-        _print("Briefs with fewer pictures than wanted", short, "")
+        _print("Briefs with fewer pictures than wanted", [_short_line(row) for row in short], "")
     for stop in stops:
         print(f"{stop['wave']} is stopped: {stop['stopped_because']}")
 
 
-def _print(title: str, rows: list[dict[str, Any]], none: str) -> None:
+# What a terminal of 80 columns can show; --json has the rest, and the ids in full.
+
+
+def _wave_line(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        "wave": row["wave"],
+        "wanted": _number(row["wanted"]),
+        "drafts": _number(row["generated"]),
+        "accepted": _number(row["accepted"]),
+        "final": _number(row["final"]),
+        "USD": _money(row["spent_usd"]),
+        "USD each": _money(row["usd_per_accepted"]),
+    }
+
+
+def _job_line(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        "wave": row["wave"],
+        "kind": row["kind"],
+        "job": _short_id(row["job_id"]),
+        "there": _short_id(row["provider_job"] or "not known"),
+        "requests": _number(row["requests"]),
+        "held USD": _money(row["held_usd"]),
+        "minutes": _number(row["minutes"]),
+    }
+
+
+def _short_line(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        "wave": row["wave"],
+        "brief": row["brief"],
+        "final": f"{row['final']} of {row['want']}",
+        "last reason": row["reason"],
+    }
+
+
+def _short_id(id: str) -> str:
+    return id.rpartition("/")[2][:12]
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else str(count)
+
+
+def _money(usd: Decimal | None) -> str:
+    return "" if usd is None else f"{usd:.4f}"
+
+
+def _plain(value: object) -> str:
+    """A value as JSON text; money without an exponent."""
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+def _print(title: str, rows: list[dict[str, str]], none: str) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     if not rows:
         print(none)
         return
-    table = Table(*rows[0], title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0]:
+        if name in _FOLDED:
+            table.add_column(name, overflow="fold")
+        else:
+            right = name not in ("kind", "job", "there")
+            table.add_column(name, no_wrap=True, justify="right" if right else "left")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+        table.add_row(*row.values())
+    Console().print(table, markup=False)
