@@ -102,6 +102,17 @@ def test_a_state_folder_has_one_server_at_a_time(
             disk.lock_folder(tmp_path)
 
 
+def test_a_second_run_is_told_who_has_the_sandbox(tmp_path: Path) -> None:
+    with disk.lock_folder(tmp_path), pytest.raises(ImagewaveError) as told:
+        EmbeddedSandbox(tmp_path, settings=FAST).start()
+
+    assert f"Another run uses this store's sandbox: process {os.getpid()} already" in str(
+        told.value
+    )
+    assert "`imagewave sandbox serve`" in told.value.fix
+    assert "FolderInUse" not in str(told.value)
+
+
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(ImagewaveError, match="unknown setting 'tini'"):
         EmbeddedSandbox(tmp_path, settings={"tini": 1}).start()

@@ -10,19 +10,24 @@ from functools import partial
 from pathlib import Path
 
 from imagewave.sandbox.config import Config
+from imagewave.sandbox.disk import EXIT_IN_USE, FolderInUse
 from imagewave.sandbox.server import listen, serve, write_ready_file
 
 
 def main(argument: str) -> None:
     """Serves until the parent ends."""
     options = json.loads(argument)
-    serve(
-        Path(options["state"]),
-        Config().merged(options["settings"]),
-        listener=listen(options["host"], options["port"]),
-        on_ready=partial(write_ready_file, Path(options["ready_file"])),
-        exit_with_parent=True,
-    )
+    try:
+        serve(
+            Path(options["state"]),
+            Config().merged(options["settings"]),
+            listener=listen(options["host"], options["port"]),
+            on_ready=partial(write_ready_file, Path(options["ready_file"])),
+            exit_with_parent=True,
+        )
+    except FolderInUse as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_IN_USE)
 
 
 if __name__ == "__main__":

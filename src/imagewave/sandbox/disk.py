@@ -8,6 +8,9 @@ from typing import BinaryIO
 
 _LOCK_PATIENCE_S = 10.0
 
+EXIT_IN_USE = 75
+"""What a child ends with whose folder is in use: the EX_TEMPFAIL of sysexits.h."""
+
 
 class FolderInUse(Exception):
     """Another sandbox works on the same state folder."""

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from imagewave.errors import ImagewaveError
+from imagewave.sandbox.disk import EXIT_IN_USE
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
@@ -51,7 +52,7 @@ class EmbeddedSandbox:
         """Starts the child and returns its URL once it takes requests.
 
         Raises:
-            ImagewaveError: it did not come up.
+            ImagewaveError: it did not come up, as when another one works on the state folder.
         """
         self._state.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="imagewave-sandbox-") as folder:
@@ -116,9 +117,16 @@ class EmbeddedSandbox:
             if self._process.poll() is not None:
                 break
             time.sleep(0.02)
+        status = self._process.poll()
         self.stop()
         log = self._state / "server.log"
         words = log.read_text("utf-8", "replace").strip().rpartition("\n")[2]
+        if status == EXIT_IN_USE:
+            raise ImagewaveError(
+                f"Another run uses this store's sandbox: {words}.",
+                "Wait for it to end; or start `imagewave sandbox serve` and set GEMINI_API_KEY and"
+                " GOOGLE_GEMINI_BASE_URL for both.",
+            )
         raise ImagewaveError(
             f"The embedded sandbox did not start: {words or 'it said nothing'}.",
             f"All it said is in {log}.",
