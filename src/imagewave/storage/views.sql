@@ -22,8 +22,12 @@ CREATE VIEW prompts AS
 SELECT * FROM every_prompts SEMI JOIN waves USING (wave, revision);
 COMMENT ON VIEW prompts IS 'The expansions of each brief, from a template or a text model.';
 
+-- Of two waves that ask at once, both plan to pay; only the results tell which of them did.
 CREATE VIEW requests AS
-SELECT * FROM every_requests SEMI JOIN waves USING (wave, revision);
+SELECT asked.* REPLACE (reused OR coalesce(NOT list_contains(payers, wave), false) AS reused)
+FROM (SELECT * FROM every_requests SEMI JOIN waves USING (wave, revision)) AS asked
+LEFT JOIN (SELECT request_id, list(DISTINCT wave) AS payers FROM raw_results GROUP BY request_id)
+    USING (request_id);
 COMMENT ON VIEW requests IS 'What each brief asks of a model: expand, draft, judge or final. reused: it was answered before, so this wave pays nothing for it.';
 
 -- Machines' clocks differ, but nothing comes after settling.
@@ -81,9 +85,14 @@ SELECT * FROM every_screens SEMI JOIN waves USING (wave, revision);
 COMMENT ON VIEW screens IS 'One row per mechanical check of a picture: its value, the threshold of the wave, the verdict.';
 
 CREATE VIEW judgements AS
-SELECT * FROM raw_judgements SEMI JOIN waves USING (wave, revision)
+SELECT said.* REPLACE (
+    CASE WHEN NOT list_contains(payers, wave) THEN 0 ELSE cost_usd END::DECIMAL(18, 9) AS cost_usd
+)
+FROM (SELECT * FROM raw_judgements SEMI JOIN waves USING (wave, revision)) AS said
+LEFT JOIN (SELECT request_id, list(DISTINCT wave) AS payers FROM raw_results GROUP BY request_id)
+    AS paid ON paid.request_id = said.judge_request_id
 QUALIFY row_number() OVER (
-    PARTITION BY wave, revision, request_id, judge_request_id
+    PARTITION BY wave, revision, said.request_id, judge_request_id
     ORDER BY verdict = 'failed', recorded_at
 ) = 1;
 COMMENT ON VIEW judgements IS 'The scores (0 to 1) that a vision model gave a picture, its verdict and why.';
@@ -179,8 +188,9 @@ LEFT JOIN accepted USING (wave, brief)
 LEFT JOIN delivered USING (wave, brief);
 COMMENT ON VIEW funnel IS 'Per brief: drafts requested, generated, past the screens, past the judge (NULL: not judged), accepted, and finals. Sum it for a wave.';
 
--- Per wave and brief everything paid counts, judging and expansion too. Per model and template it
--- is what the pictures themselves cost: a model's drafts and finals, a template's drafts.
+-- Per wave and brief everything paid counts, judging and expansion too, over the finals that were
+-- accepted: what is delivered. Per model and template it is what the pictures themselves cost: a
+-- model's drafts and finals, a template's drafts.
 CREATE VIEW cost_per_accepted AS
 WITH paid AS (
     SELECT wave, brief, kind, request_id, sum(cost_usd) AS cost_usd
@@ -203,12 +213,12 @@ WITH paid AS (
     WHERE requests.kind IN ('draft', 'final')
 ), grouped AS (
     SELECT wave, 'wave' AS per, wave AS key, sum(generated) AS generated,
-           sum(accepted) AS accepted, any_value(cost_usd) AS cost_usd
+           sum(final) AS accepted, any_value(cost_usd) AS cost_usd
     FROM funnel
     LEFT JOIN (SELECT wave, sum(cost_usd) AS cost_usd FROM paid GROUP BY wave) USING (wave)
     GROUP BY wave
     UNION ALL
-    SELECT wave, 'brief', brief, generated, accepted, cost_usd
+    SELECT wave, 'brief', brief, generated, final, cost_usd
     FROM funnel
     LEFT JOIN (SELECT wave, brief, sum(cost_usd) AS cost_usd FROM paid GROUP BY wave, brief)
         USING (wave, brief)
@@ -228,7 +238,7 @@ SELECT wave, per, key, generated::BIGINT AS generated, accepted::BIGINT AS accep
        coalesce(cost_usd, 0)::DECIMAL(18, 9) AS cost_usd,
        (coalesce(cost_usd, 0) / nullif(accepted, 0))::DECIMAL(18, 9) AS cost_per_accepted
 FROM grouped;
-COMMENT ON VIEW cost_per_accepted IS 'USD paid per accepted picture: per is wave, brief, model or template and key its name; NULL where none was accepted.';
+COMMENT ON VIEW cost_per_accepted IS 'USD paid per accepted picture: per is wave, brief, model or template and key its name; NULL where none was accepted. Of a wave or brief, accepted are the finals.';
 
 CREATE VIEW lineage AS
 WITH verdicts AS (
