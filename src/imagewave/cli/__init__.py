@@ -6,6 +6,7 @@ only.
 
 import atexit
 import importlib
+import logging
 import os
 import sys
 from typing import NoReturn
@@ -79,6 +80,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     status = _Status()
     # Registered first, so that it runs last: after Prefect has sent what it still had to say.
     atexit.register(status.leave)
+    # Retries are how it goes on; where they do not help, the error says so.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
     try:
         app(argv)
     except SystemExit as exit:

@@ -402,9 +402,11 @@ class TestKey:
         lane = GeminiBatchLane("k", "http://127.0.0.1:9")
         with pytest.raises(Unavailable):
             lane.poll("batches/x")
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as told:
             lane.find("x")
-        with pytest.raises(Unsure):
+        assert told.value.message.startswith("No answer from the Gemini API at 127.0.0.1:9: New")
+        assert told.value.fix == "Check the network and GOOGLE_GEMINI_BASE_URL."
+        with pytest.raises(Unsure, match=r"127\.0\.0\.1:9: ConnectError\. Check the network"):
             lane.create("files/x", LITE, "token")
 
     def test_an_answer_that_quotes_the_key_does_not_reach_anybody(

@@ -30,6 +30,13 @@ DROPS = (Dropped, RequestException, urllib3.exceptions.HTTPError, OSError)
 """What the end of a connection can look like."""
 
 
+def name_of_loss(error: Exception) -> str:
+    """The class of the error, or of the one that it is about: its text is a stack of wrappings."""
+    inner = error.args[0] if error.args else None
+    reason = getattr(inner, "reason", None)
+    return type(reason if isinstance(reason, Exception) else error).__name__
+
+
 def chunks_of(
     get: Callable[[int], Response], may_pass: Callable[[Exception], bool | float]
 ) -> Iterator[bytes]:

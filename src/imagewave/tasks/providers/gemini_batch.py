@@ -9,9 +9,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
+import urllib3
 from google import genai
 from google.genai.errors import APIError
 from google.genai.types import (
@@ -19,13 +20,13 @@ from google.genai.types import (
     HttpOptions,
     UploadFileConfig,
 )
-from requests import Response
+from requests import RequestException, Response
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.requests import FailureClass, Request
 from imagewave.tasks.failures import patience
 from imagewave.tasks.providers.aside import dict_of
-from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of
+from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of, name_of_loss
 from imagewave.tasks.providers.gemini_faults import Fault, read_fault, wait_for
 from imagewave.tasks.providers.gemini_wire import read_line, request_line
 from imagewave.tasks.providers.jsonl import split_lines
@@ -62,6 +63,9 @@ PAGE_SIZE = 100
 
 # What a call through Google's client raises when it got no answer, or one that makes no sense.
 _NO_ANSWER = (httpx2.HTTPError, *DROPS, ValueError, KeyError)
+
+# Those of them that speak of the connection. (An answer that is no JSON is a ValueError as well.)
+_NO_CONNECTION = (httpx2.HTTPError, RequestException, urllib3.exceptions.HTTPError)
 
 _STATES: Mapping[str, JobState] = {
     "PENDING": JobState.PENDING,
@@ -172,7 +176,7 @@ class GeminiBatchLane:
                 raise self._rejected(fault) from None
             raise Unsure(self._message(fault)) from None
         except _NO_ANSWER as error:
-            raise Unsure(self._lost(error)) from None
+            raise Unsure(*self._lost(error)) from None
         if not job.name:
             raise Unsure("The Gemini API answered without naming the job.")
         return job.name
@@ -215,7 +219,7 @@ class GeminiBatchLane:
                 raise ResultsGone(f"{self._message(fault)} ({name})") from None
             raise self._unavailable(fault) from None
         except (*DROPS, Changed) as error:
-            raise Unavailable(self._lost(error)) from None
+            raise Unavailable(*self._lost(error)) from None
 
     def cancel(self, name: str) -> None:
         """Asks for the job to stop; that it has already ended is no error.
@@ -272,7 +276,7 @@ class GeminiBatchLane:
                 raise self._rejected(fault) from None
             raise self._unavailable(fault) from None
         except _NO_ANSWER as error:
-            raise Unavailable(self._lost(error)) from None
+            raise Unavailable(*self._lost(error)) from None
         return answer
 
     def _rejected(self, fault: Fault) -> Rejected:
@@ -286,9 +290,16 @@ class GeminiBatchLane:
         said = fault.message.replace(self._key, "…")
         return f"The Gemini API answered {fault.http} {fault.status}: {said}"
 
-    def _lost(self, error: Exception) -> str:
+    def _lost(self, error: Exception) -> tuple[str, str]:
+        """What to say of a call without a proper answer, and what may help."""
+        if isinstance(error, _NO_CONNECTION) and not isinstance(error, ValueError):
+            host = urlsplit(self._root).netloc.rpartition("@")[2]
+            return (
+                f"No answer from the Gemini API at {host}: {name_of_loss(error)}.",
+                f"Check the network and {BASE_URL_VARIABLE}.",
+            )
         said = str(error).replace(self._key, "…")
-        return f"No proper answer from the Gemini API: {type(error).__name__}: {said}"
+        return f"No proper answer from the Gemini API: {type(error).__name__}: {said}", ""
 
 
 def _may_pass(error: Exception) -> bool | float:

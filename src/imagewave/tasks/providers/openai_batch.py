@@ -8,17 +8,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
 import openai
-from requests import Response
+import urllib3
+from requests import RequestException, Response
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.requests import FailureClass, Request
 from imagewave.tasks.failures import patience
 from imagewave.tasks.providers.aside import dict_of, dicts_of
-from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of
+from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of, name_of_loss
 from imagewave.tasks.providers.jsonl import split_lines
 from imagewave.tasks.providers.keyed import KeyedSession, realm_of
 from imagewave.tasks.providers.openai_faults import ApiError, Fault, read_fault
@@ -59,6 +60,14 @@ _NO_ANSWER = (
     httpx2.HTTPError,
     *DROPS,
     ValueError,
+)
+
+# Those of them that speak of the connection. (An answer that is no JSON is a ValueError as well.)
+_NO_CONNECTION = (
+    openai.APIConnectionError,
+    httpx2.HTTPError,
+    RequestException,
+    urllib3.exceptions.HTTPError,
 )
 
 _STATES: Mapping[str, JobState] = {
@@ -174,7 +183,7 @@ class OpenAIBatchLane:
                 raise self._rejected(fault) from None
             raise Unsure(self._message(fault)) from None
         except _NO_ANSWER as error:
-            raise Unsure(self._lost(error)) from None
+            raise Unsure(*self._lost(error)) from None
         if not isinstance(batch.id, str) or not batch.id:
             raise Unsure("The OpenAI API answered without naming the batch.")
         return batch.id
@@ -219,7 +228,7 @@ class OpenAIBatchLane:
                     raise self._unavailable(error.fault) from None
                 gone = f"{self._message(error.fault)} ({name})"
             except (*DROPS, Changed) as error:
-                raise Unavailable(self._lost(error)) from None
+                raise Unavailable(*self._lost(error)) from None
         if gone:
             raise ResultsGone(gone)
 
@@ -278,7 +287,7 @@ class OpenAIBatchLane:
                 raise self._rejected(fault) from None
             raise self._unavailable(fault) from None
         except _NO_ANSWER as error:
-            raise Unavailable(self._lost(error)) from None
+            raise Unavailable(*self._lost(error)) from None
         return answer
 
     def _rejected(self, fault: Fault) -> Rejected:
@@ -292,9 +301,16 @@ class OpenAIBatchLane:
         said = fault.message.replace(self._key, "…")
         return f"The OpenAI API answered {fault.http} {fault.code or fault.kind}: {said}"
 
-    def _lost(self, error: Exception) -> str:
+    def _lost(self, error: Exception) -> tuple[str, str]:
+        """What to say of a call without a proper answer, and what may help."""
+        if isinstance(error, _NO_CONNECTION) and not isinstance(error, ValueError):
+            host = urlsplit(self._root).netloc.rpartition("@")[2]
+            return (
+                f"No answer from the OpenAI API at {host}: {name_of_loss(error)}.",
+                f"Check the network and {BASE_URL_VARIABLE}.",
+            )
         said = str(error).replace(self._key, "…")
-        return f"No proper answer from the OpenAI API: {type(error).__name__}: {said}"
+        return f"No proper answer from the OpenAI API: {type(error).__name__}: {said}", ""
 
 
 def _fault(response: Response) -> Fault:
