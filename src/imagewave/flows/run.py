@@ -10,6 +10,7 @@ import orjson
 
 from imagewave.storage import facts
 from imagewave.storage.analytics import query
+from imagewave.storage.handover import absolute
 from imagewave.storage.jobs import JobFolder
 from imagewave.storage.ledger import Budget
 from imagewave.storage.requests import Kind, digest
@@ -115,7 +116,8 @@ def record_wave(store: Store, wave: Wave) -> None:
     row = {
         "wave": wave.name,
         "revision": wave.revision,
-        "file": wave.file,
+        # `rerun` by the wave's name may be called from another folder.
+        "file": absolute(wave.file) if wave.file else "",
         "spec": orjson.dumps(wave.spec()).decode(),
         "realm": store.realm or "",
     }
