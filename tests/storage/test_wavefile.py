@@ -460,3 +460,11 @@ def test_template_fields_are_plain_names() -> None:
     for unsafe in ("{a.b}", "{a[b]}", "{a!r}", "{a:>9}", "{}", "{0:{a}}", "{a b}"):
         with pytest.raises(ValueError, match="plain name"):
             template_fields(unsafe)
+
+
+def test_a_use_case_that_nothing_is_known_of_is_a_warning(load: Load) -> None:
+    wave = load(MINIMAL.replace("[wave]", '[wave]\nuse_case = "thumbnial"'))
+
+    (warning,) = wave.warnings
+    assert "'thumbnial'" in warning
+    assert "Did you mean 'thumbnail'?" in warning

@@ -41,6 +41,7 @@ from imagewave.tasks.draft import Prompts, draft_asks
 from imagewave.tasks.final import final_asks
 from imagewave.tasks.judge import Judgement
 from imagewave.tasks.late import fallback_asks
+from imagewave.tasks.local_judge import require_libraries
 from imagewave.tasks.rerun import again, order
 from imagewave.tasks.select import Candidate, Decision
 
@@ -92,6 +93,8 @@ def wave(
 
 def stages(run: Run) -> str:
     """All that a wave is, in order; returns the path of its report."""
+    if run.wave.judge.enabled and run.wave.judge.by == "local":
+        require_libraries()  # before drafts are paid for that nobody could judge
     harvest(run)
     prompts = expand(run)
     reruns = rerunning.load(run.store, run.wave.name, run.wave.revision)

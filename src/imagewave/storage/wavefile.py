@@ -4,9 +4,10 @@ Every fault that is found is told at once, each with its file, its line or row, 
 fix.
 """
 
+import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.briefs import Brief, SourceError, read_briefs, read_url, slug
-from imagewave.storage.catalog.routes import NoRoute
+from imagewave.storage.catalog.routes import NoRoute, known_uses
 from imagewave.storage.toml_lines import KeyLines, KeyPath
 from imagewave.storage.wave import (
     Budget,
@@ -194,7 +195,7 @@ class _Reading:
             **tables,
             briefs=tuple(self._briefs),
             file=self._source,
-            warnings=tuple(check.warnings),
+            warnings=(*check.warnings, *self._unknown_uses(head.use_case)),
             routing=routing,
         )
 
@@ -204,6 +205,16 @@ class _Reading:
         except NoRoute as error:
             self._add(Fault(path=("wave", "use_case"), message=error.message, fix=error.fix))
             return ()
+
+    def _unknown_uses(self, use_case: str) -> Iterator[str]:
+        """A warning for each use case that nothing is known of, as after a slip of the keys."""
+        known = known_uses()
+        used = dict.fromkeys([use_case, *(brief.use_case for brief in self._briefs)])
+        for use in used:
+            if use and use not in known:
+                near = difflib.get_close_matches(use, known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
+                yield f"The use case {use!r} chooses no models and no rubric.{hint}"
 
     def _reading_order(self, problem: Problem) -> tuple[bool, str, int]:
         return problem.file != self._source, problem.file, problem.line or 0

@@ -5,6 +5,7 @@ It sees whether a picture is about its brief and, with a head, how pleasing it i
 and finds no sixth finger.
 """
 
+import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -33,6 +34,24 @@ class NoLocalJudge(ImagewaveError):
     """Judging on this machine was asked for, and it lacks the libraries or the model."""
 
 
+def require_libraries() -> None:
+    """Makes sure, without importing them, that the libraries for judging here are installed.
+
+    Raises:
+        NoLocalJudge: one is not.
+    """
+    for name in ("torch", "transformers", "safetensors"):
+        if importlib.util.find_spec(name) is None:
+            raise _lacks(name)
+
+
+def _lacks(name: str | None) -> NoLocalJudge:
+    return NoLocalJudge(
+        f'[judge] by = "local" needs {name}, which is not installed.',
+        "Install imagewave[local].",
+    )
+
+
 class LocalJudge:
     """A model that embeds pictures and words alike, on the GPU if there is one."""
 
@@ -47,10 +66,7 @@ class LocalJudge:
             import transformers
             from safetensors.torch import load_file
         except ImportError as error:
-            raise NoLocalJudge(
-                f'[judge] by = "local" needs {error.name}, which is not installed.',
-                "Install imagewave[local].",
-            ) from error
+            raise _lacks(error.name) from error
         self._torch = torch
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
