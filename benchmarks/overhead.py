@@ -32,7 +32,7 @@ MODELS = """
 id = "gemini-3.1-flash-lite-image"
 pixels = "tiny"
 """
-BRIEFS = 50
+BRIEFS = 100
 LIMIT_MS, LIMIT_DOUBLED = 2.0, 2.2
 
 WAVE = """
