@@ -13,9 +13,9 @@ from imagewave.storage.store import Store
 from imagewave.tasks.failures import retryable
 from imagewave.tasks.providers.protocol import Lane
 
-# A job is a unit of work and of loss: fifty of them share a large wave, none is trivially small.
-_SHARES = 50
-_FEWEST, _MOST = 100, 2000
+# A job is a unit of work and of loss: twenty of them share a large wave, none is trivially small.
+_SHARES = 20
+_FEWEST, _MOST = 250, 2000
 # Bytes of a request line besides its reference images, and of one such image as base64: reduced
 # for a judge, or as a model drew it.
 _LINE_BYTES = 4_000
