@@ -33,6 +33,7 @@ _COMMANDS = {
     "report": "Write a wave's report again and print its path.",
     "sql": "Ask the facts: SQL over everything that was ever done.",
     "models": "List the models that are known, with prices and dates.",
+    "doctor": "Check this machine, its keys and the catalog against the providers.",
     "sandbox": "Serve the stand-in for the providers' APIs, for those who write clients.",
 }
 _GROUPS = {"webhook", "models", "sandbox"}

@@ -20,7 +20,8 @@ class Config:
 
     A job is PENDING for `pending_s`, then RUNNING for `running_s` plus `per_line_s` for each
     line; it EXPIRES when it is not done after `expire_s`. `tiny` divides the pictures' edges.
-    `max_jobs` is how many jobs may be open at once before create answers 429.
+    `max_jobs` is how many jobs may be open at once before create answers 429. The lists of models
+    leave out those `unlisted`, and have those `listed` besides, each as "provider:id".
     """
 
     seed: int = 0
@@ -31,6 +32,8 @@ class Config:
     file_ttl_s: float = 48 * 3600
     max_jobs: int = 100
     tiny: int = 1
+    listed: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
     defects: Defects = field(default_factory=Defects)
 
     def merged(self, changes: Mapping[str, Any]) -> "Config":
@@ -47,6 +50,9 @@ class Config:
             if name == "defects":
                 values[name] = _defects(value)
                 continue
+            if isinstance(known[name].default, tuple):
+                values[name] = _names(name, value)
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise BadConfig(f"{name!r} must be a number of at least 0, not {value!r}")
             values[name] = int(value) if known[name].type is int else float(value)
@@ -58,6 +64,12 @@ class Config:
         """The settings as `merged` takes them."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {**values, "defects": self.defects.to_json()}
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise BadConfig(f"{name!r} must be a list of texts, not {value!r}")
 
 
 def _defects(value: object) -> Defects:

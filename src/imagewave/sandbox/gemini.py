@@ -19,7 +19,7 @@ from imagewave.sandbox.gemini_views import batch_view, cut_page, model_view, new
 from imagewave.sandbox.http import Hangup, json_body, json_response
 from imagewave.sandbox.jobs import Job
 from imagewave.sandbox.ledger import Entry
-from imagewave.sandbox.models import draws, served
+from imagewave.sandbox.models import draws, listed
 from imagewave.sandbox.prices import bill
 from imagewave.sandbox.results import count_lines
 from imagewave.sandbox.service import Service
@@ -54,7 +54,8 @@ class _Gemini:
         ]
 
     async def list_models(self, request: Request) -> Response:
-        page, token = cut_page(request, served(), lambda m: (0.0, m.id), default=50)
+        models = listed("google", self._service.config)
+        page, token = cut_page(request, models, lambda m: (0.0, m.id), default=50)
         return json_response({"models": [model_view(m) for m in page], **token})
 
     async def get_model(self, request: Request) -> Response:

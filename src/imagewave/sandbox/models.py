@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 
+from imagewave.sandbox.config import Config
 from imagewave.sandbox.prices import is_priced
 from imagewave.storage.catalog import Model, models
 
@@ -23,6 +24,22 @@ def served(provider: str = "google") -> list[Model]:
     """The provider's models that answer today."""
     day = today()
     return [model for model in known(provider).values() if model.alive(day) and is_priced(model.id)]
+
+
+def listed(provider: str, config: Config) -> list[Model]:
+    """The provider's models as its API lists them: alive, and as the settings will have it.
+
+    Those without a price are listed, as they are by the provider, though nothing answers for them.
+    """
+    day = today()
+    alive = [model for model in known(provider).values() if model.alive(day)]
+    named = [name.partition(":") for name in config.listed]
+    more = [
+        Model(id=id, name=id, provider=provider, kind="image")
+        for whose, _, id in named
+        if whose == provider
+    ]
+    return [model for model in alive if model.id not in config.unlisted] + more
 
 
 def draws(model: Model) -> bool:

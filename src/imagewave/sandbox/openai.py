@@ -22,7 +22,7 @@ from imagewave.sandbox.gemini_views import newest_first
 from imagewave.sandbox.http import Hangup, json_body, json_response
 from imagewave.sandbox.jobs import CANCELLED, EXPIRED, FAILED, PENDING, SUCCEEDED, Job
 from imagewave.sandbox.ledger import Entry
-from imagewave.sandbox.models import draws, served
+from imagewave.sandbox.models import draws, listed
 from imagewave.sandbox.openai_results import first_model
 from imagewave.sandbox.openai_wire import (
     CHAT,
@@ -89,7 +89,7 @@ class _OpenAI:
         self._calls: Counter[str] = Counter()
 
     async def list_models(self, request: Request) -> Response:
-        data = [_model_view(model.id) for model in served("openai")]
+        data = [_model_view(model.id) for model in listed("openai", self._service.config)]
         return json_response({"object": "list", "data": data})
 
     async def get_model(self, request: Request) -> Response:
@@ -211,7 +211,8 @@ class _OpenAI:
         if not limit.isdecimal() or not 1 <= int(limit) <= 100:
             raise ApiError("INVALID_ARGUMENT", "Invalid 'limit': it is between 1 and 100.")
         now = time.time()
-        mine = [job for job in self._service.jobs.all() if job.endpoint and job.listed_from <= now]
+        jobs = self._service.jobs.all()
+        mine = [job for job in jobs if job.endpoint in ENDPOINTS and job.listed_from <= now]
         if after := query.get("after"):
             last = self._named(after)
             mine = [job for job in mine if newest_first(job) > newest_first(last)]
@@ -240,7 +241,7 @@ class _OpenAI:
 
     def _named(self, name: str) -> Job:
         job = self._service.jobs.get(name.removeprefix("batch_"))
-        if job is None or not job.endpoint:
+        if job is None or job.endpoint not in ENDPOINTS:
             raise ApiError("NOT_FOUND", f"No batch found with id '{name}'.")
         return job
 

@@ -74,6 +74,27 @@ class Store:
             )
         return store
 
+    @classmethod
+    def try_out(cls, url: str) -> bool:
+        """Proves that a store can be at the URL: writable, and keeping put-if-absent.
+
+        Leaves nothing behind. Returns whether there is a store already; where there is no folder
+        yet, the proof is made in the nearest one above it.
+
+        Raises:
+            StoreError: as for `open`.
+        """
+        try:
+            store = cls.open(url, create=False)
+        except NoStore:
+            store = _at(url)
+            if (root := store.local_path("")) is not None:
+                store = _at(str(next(each for each in (root, *root.parents) if each.is_dir())))
+            store._probe()
+            return False
+        store._probe()
+        return True
+
     def __reduce__(self) -> tuple[object, ...]:
         return _at, (self.url,)
 

@@ -34,6 +34,15 @@ def load(user_file: str) -> tuple[Model, ...]:
     return tuple(_model(row, tables) for row in rows.values())
 
 
+def user_ids(user_file: str) -> list[str]:
+    """The ids of the models that the user's file adds or overrides.
+
+    Raises:
+        CatalogError: it cannot be used.
+    """
+    return [row["id"] for row in _parse(user_file).get("model", [])]
+
+
 def _parse(path: str) -> _Row:
     try:
         document = tomllib.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
@@ -179,6 +188,7 @@ def _decimals(value: _Row) -> dict[str, Decimal]:
 _TEXT = ("a text", _is_text)
 _TEXTS = ("a list of texts", _is_texts)
 _COUNT = ("a whole number", _is_count)
+_POSITIVE = ("a whole number from 1", lambda value: _is_count(value) and value != 0)
 _AMOUNT = ("a number, not negative", _is_amount)
 _DAY = ("a date such as 2026-12-01", _is_day)
 _FLAG = ("true or false", _is_flag)
@@ -217,6 +227,13 @@ _KEYS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
         'a table of USD per size or quality, or under "any"',
         _is_table_of(_is_amount),
     ),
+    "weights": _TEXT,
+    "revision": _TEXT,
+    "steps": _POSITIVE,
+    "guidance": _AMOUNT,
+    "batch": _POSITIVE,
+    "gpu_seconds": ("a table of seconds per size", _is_table_of(_is_amount)),
+    "gpu_usd_per_hour": _AMOUNT,
     "notes": _TEXT,
     "sources": ("a table of names from [source]", _is_table_of(_is_text)),
 }
@@ -226,5 +243,8 @@ _KEYS_AS: Mapping[str, Callable[[Any], Any]] = {
     "thinking_share": Decimal,
     "batch_multiplier": Decimal,
     "usd_per_image": _decimals,
+    "guidance": float,
+    "gpu_seconds": _decimals,
+    "gpu_usd_per_hour": Decimal,
     "token_prices": _token_prices,
 }

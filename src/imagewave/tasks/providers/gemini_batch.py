@@ -230,12 +230,25 @@ class GeminiBatchLane:
         """
         self._patiently(partial(self._client.batches.cancel, name=name))
 
+    def models(self) -> list[str]:
+        """The ids of the models that the API lists for this key.
+
+        Raises:
+            Rejected: the key is refused.
+            Unavailable: no answer in every try.
+        """
+        names = (str(model.get("name", "")) for model in self._pages("models", "models"))
+        return [name.removeprefix("models/") for name in names]
+
     def _jobs(self) -> Iterator[dict[str, Any]]:
+        return self._pages("batches", "operations")
+
+    def _pages(self, path: str, of: str) -> Iterator[dict[str, Any]]:
         page_token = ""
         while True:
             query = urlencode({"pageSize": PAGE_SIZE, "pageToken": page_token})
-            page = self._ask(f"batches?{query}")
-            yield from page.get("operations", ())
+            page = self._ask(f"{path}?{query}")
+            yield from page.get(of, ())
             page_token = page.get("nextPageToken", "")
             if not page_token:
                 return

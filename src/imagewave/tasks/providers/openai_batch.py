@@ -245,6 +245,15 @@ class OpenAIBatchLane:
             if not self.poll(name).state.done:
                 raise
 
+    def models(self) -> list[str]:
+        """The ids of the models that the API lists for this key.
+
+        Raises:
+            Rejected: the key is refused.
+            Unavailable: no answer in every try.
+        """
+        return [str(model.get("id", "")) for model in dicts_of(self._ask("models").get("data"))]
+
     def _batches(self) -> Iterator[dict[str, Any]]:
         after: dict[str, str] = {}
         while True:

@@ -1,0 +1,82 @@
+"""`imagewave doctor`: what is wrong here, before a wave finds out."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagewave.storage.store import DEFAULT_STORE
+
+_WIDTH = 16
+
+
+def doctor(
+    store: Annotated[
+        str, typer.Option(help="The store to check: a folder or s3://bucket/prefix.")
+    ] = DEFAULT_STORE,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Ask the embedded sandbox, whatever keys there are.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+) -> None:
+    """Check this machine, its keys, and the catalog against the providers' lists of models.
+
+    One line per check: ok, warn or fail, what was seen, and the fix. Asks every provider whose key
+    is in the environment for its models, which costs nothing; without any key, the embedded
+    sandbox. Keys are never shown. Exits with 1 if a check fails.
+
+    Examples:
+
+      imagewave doctor
+
+      imagewave doctor --store s3://team/imagewave --json
+    """
+    from imagewave.tasks.doctor import State, examine
+
+    failed = False
+    findings = []
+    with _surroundings(sandbox) as (environ, sandboxed):
+        for finding in examine(store, environ, sandboxed=sandboxed):
+            failed |= finding.state is State.FAIL
+            if as_json:
+                findings.append(dataclasses.asdict(finding))
+                continue
+            print(f"{finding.state:<4}  {finding.check:<{_WIDTH}}  {finding.said}")
+            if finding.fix:
+                print(f"{'':<4}  {'':<{_WIDTH}}  → {finding.fix}")
+    if as_json:
+        print(json.dumps(findings, indent=2, ensure_ascii=False))
+    if failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _surroundings(sandbox: bool) -> Iterator[tuple[Mapping[str, str], tuple[str, ...]]]:
+    """The environment to ask providers with, and which of them the embedded sandbox plays."""
+    from imagewave.tasks.doctor import has_address, has_key
+    from imagewave.tasks.providers.listing import LISTINGS
+
+    # An address without a key is a mistake to be told of, not a wish for the sandbox.
+    set_up = (has_key(each, os.environ) or has_address(each, os.environ) for each in LISTINGS)
+    if not sandbox and any(set_up):
+        yield os.environ, ()
+        return
+    from imagewave.sandbox.embedded import EmbeddedSandbox
+
+    with (
+        tempfile.TemporaryDirectory(prefix="imagewave-doctor-") as folder,
+        EmbeddedSandbox(Path(folder)) as running,
+    ):
+        keys = {
+            "GEMINI_API_KEY": "sandbox",
+            "GOOGLE_GEMINI_BASE_URL": running.url,
+            "OPENAI_API_KEY": "sandbox",
+            "OPENAI_BASE_URL": f"{running.url}/v1",
+        }
+        yield {**os.environ, **keys}, tuple(LISTINGS)

@@ -1,0 +1,305 @@
+"""Checks what imagewave needs, and its catalog against what the providers list. Spends nothing.
+
+Each check is one finding: what was looked at, whether it is well, what was seen, and the fix.
+"""
+
+import os
+import platform
+import re
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from imagewave.errors import ImagewaveError
+from imagewave.storage import catalog
+from imagewave.storage.catalog import USER_FILE, CatalogError, Model, UnknownModel
+from imagewave.storage.catalog.data import user_ids
+from imagewave.storage.catalog.prices import UnknownPrice, estimate
+from imagewave.storage.mirror import cache_folder
+from imagewave.storage.store import Store, StoreError
+from imagewave.storage.wavecheck import LANES
+from imagewave.tasks.lanes import KEY_VARIABLES
+from imagewave.tasks.providers.listing import LISTINGS
+
+LOW_SPACE, NO_SPACE = 10 * 10**9, 10**9
+"""Bytes of free disk below which a store is warned of, and called unusable."""
+
+PICTURE_BYTES = 1_500_000
+"""Bytes of a picture as providers send it, about."""
+
+ADDRESSES = {"google": "GOOGLE_GEMINI_BASE_URL", "openai": "OPENAI_BASE_URL"}
+"""Environment variables that point a provider's clients elsewhere, as at the sandbox."""
+
+_PYTHON = (3, 11)
+_PREFECT_TIMEOUT_S = 5.0
+
+# What the ids of models that draw have in common: gemini-…-image, …-nano-banana-…, gpt-image-…,
+# imagen-…, dall-e-….
+_DRAWS = re.compile(r"image|banana|dall-e")
+_DATED = re.compile(r"-\d{4}-\d\d-\d\d$")
+
+
+class State(StrEnum):
+    """How a check ended: `fail` keeps waves from running, `warn` may surprise somebody."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check; `fix` is "" where there is nothing to do."""
+
+    check: str
+    state: State
+    said: str
+    fix: str = ""
+
+
+def examine(
+    url: str, environ: Mapping[str, str], *, sandboxed: Iterable[str] = ()
+) -> Iterator[Finding]:
+    """All checks, one after the other; the store is the one at `url`.
+
+    `environ` has the keys and addresses to ask the providers with; those of the `sandboxed`
+    providers are the embedded sandbox's.
+    """
+    yield _python()
+    yield _libraries()
+    yield _store(url)
+    yield _space(url)
+    yield from _keys(environ, set(sandboxed))
+    yield from _prefect(environ)
+    yield from _catalog(environ, set(sandboxed))
+
+
+def has_key(provider: str, environ: Mapping[str, str]) -> bool:
+    """Whether the environment holds a key of the provider."""
+    return any(environ.get(name, "").strip() for name in KEY_VARIABLES[provider])
+
+
+def has_address(provider: str, environ: Mapping[str, str]) -> bool:
+    """Whether the environment points the provider's clients elsewhere."""
+    return bool(environ.get(ADDRESSES.get(provider, ""), ""))
+
+
+def compare(provider: str, listed: Sequence[str], today: date) -> list[Finding]:
+    """The catalog beside the models that the provider lists: a finding per kind of difference."""
+    check = f"models of {provider}"
+    ours = {model.id: model for model in catalog.models() if model.provider == provider}
+    theirs = {_DATED.sub("", id) for id in listed}
+    lost = [id for id, model in ours.items() if model.alive(today) and id not in theirs]
+    back = [id for id, model in ours.items() if not model.alive(today) and id in theirs]
+    new = sorted(id for id in theirs - ours.keys() if _DRAWS.search(id) and not _is_known(id))
+    add = f"Add it to the file that ${USER_FILE} names, or upgrade imagewave."
+    found = []
+    if lost:
+        said = f"not listed any more, though alive in the catalog: {', '.join(lost)}"
+        fix = f"Do not use it; set its shutdown date in the file that ${USER_FILE} names."
+        found.append(Finding(check=check, state=State.WARN, said=said, fix=fix))
+    if new:
+        said = f"listed, but not in the catalog: {', '.join(new)}"
+        found.append(Finding(check=check, state=State.WARN, said=said, fix=add))
+    if back:
+        said = f"still listed, though gone by the catalog: {', '.join(back)}"
+        fix = "Use the replacement that `imagewave models show` names."
+        found.append(Finding(check=check, state=State.WARN, said=said, fix=fix))
+    if not found:
+        alive = sum(model.alive(today) for model in ours.values())
+        said = f"the provider lists all {alive} that the catalog has alive, and none that it lacks"
+        found.append(Finding(check=check, state=State.OK, said=said))
+    return found
+
+
+def _is_known(id: str) -> bool:
+    """Whether it is an alias of a model of the catalog."""
+    try:
+        catalog.find_model(id)
+    except UnknownModel:
+        return False
+    return True
+
+
+def _python() -> Finding:
+    said = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info[:2] >= _PYTHON:
+        return Finding(check="python", state=State.OK, said=said)
+    fix = "Use Python 3.11 or later."
+    return Finding(check="python", state=State.FAIL, said=said, fix=fix)
+
+
+def _libraries() -> Finding:
+    """Whether what imagewave is installed with is what it was tested with."""
+    wrong = []
+    for text in metadata.requires("imagewave") or ():
+        needed = Requirement(text)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            there = metadata.version(needed.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{needed.name} is missing")
+            continue
+        if not needed.specifier.contains(there, prereleases=True):
+            wrong.append(f"{needed.name} {there} is not {needed.specifier}")
+    if wrong:
+        fix = "Install imagewave again, into an environment of its own."
+        return Finding(check="libraries", state=State.FAIL, said="; ".join(wrong), fix=fix)
+    said = f"imagewave {metadata.version('imagewave')} with all that it needs"
+    return Finding(check="libraries", state=State.OK, said=said)
+
+
+def _store(url: str) -> Finding:
+    try:
+        there = Store.try_out(url)
+    except StoreError as error:
+        return Finding(check="store", state=State.FAIL, said=error.message, fix=error.fix)
+    what = "writable, keeps put-if-absent"
+    said = f"{url}: {what}" if there else f"{url}: none yet, a run makes it; the place is {what}"
+    return Finding(check="store", state=State.OK, said=said)
+
+
+def _space(url: str) -> Finding:
+    """Free disk where the store is, or where the copies of a remote one are."""
+    protocol, separator, rest = url.partition("://")
+    local = not separator or protocol == "file"
+    place = Path(rest if separator else url).expanduser().absolute() if local else cache_folder()
+    folder = next(each for each in (place, *place.parents) if each.is_dir())
+    free = shutil.disk_usage(folder).free
+    said = f"{free / 1e9:.1f} GB free at {folder}"
+    if local:
+        said += f", room for about {free // PICTURE_BYTES:,} pictures"
+    if free >= LOW_SPACE:
+        return Finding(check="disk", state=State.OK, said=said)
+    state = State.WARN if free >= NO_SPACE else State.FAIL
+    fix = "Free some space, or name another store with --store."
+    return Finding(check="disk", state=state, said=said, fix=fix)
+
+
+def _keys(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Finding]:
+    for provider, names in KEY_VARIABLES.items():
+        there = [name for name in names if environ.get(name, "").strip()]
+        if provider in sandboxed:
+            said, state = "the embedded sandbox stands in: stand-in pictures, no cost", State.OK
+            yield Finding(check=f"key of {provider}", state=state, said=said)
+        elif there:
+            address = (
+                f", asked at {url}" if (url := environ.get(ADDRESSES.get(provider, ""))) else ""
+            )
+            said = f"{' and '.join(there)} set{address}"
+            yield Finding(check=f"key of {provider}", state=State.OK, said=said)
+        elif has_address(provider, environ):
+            said = f"{ADDRESSES[provider]} is set without a key"
+            fix = f"Set {names[0]} too, or unset it; a sandbox takes any key."
+            yield Finding(check=f"key of {provider}", state=State.FAIL, said=said, fix=fix)
+        else:
+            said = f"no {' or '.join(names)}: waves with its models cannot run"
+            yield Finding(check=f"key of {provider}", state=State.OK, said=said)
+
+
+def _prefect(environ: Mapping[str, str]) -> Iterator[Finding]:
+    url = environ.get("PREFECT_API_URL", "").rstrip("/")
+    if not url:
+        said = "PREFECT_API_URL is not set: each run starts a server of its own"
+        yield Finding(check="prefect", state=State.OK, said=said)
+        return
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=_PREFECT_TIMEOUT_S):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        yield Finding(
+            check="prefect",
+            state=State.FAIL,
+            said=f"the server at {url} does not answer: {reason}",
+            fix="Start it (`prefect server start`), or correct or unset PREFECT_API_URL.",
+        )
+        return
+    yield Finding(check="prefect", state=State.OK, said=f"the server at {url} answers")
+
+
+def _catalog(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Finding]:
+    today = datetime.now(UTC).date()
+    try:
+        models = catalog.models()
+    except CatalogError as error:
+        yield Finding(check="models.toml", state=State.FAIL, said=error.message, fix=error.fix)
+        return
+    if path := os.environ.get(USER_FILE, ""):
+        yield _own_models(path, today)
+    yield _retiring(models, today)
+    for provider, list_models in LISTINGS.items():
+        if provider not in sandboxed and not has_key(provider, environ):
+            continue
+        try:
+            listed = list_models(environ)
+        except ImagewaveError as error:
+            yield Finding(
+                check=f"models of {provider}",
+                state=State.FAIL,
+                said=error.message,
+                fix=error.fix,
+            )
+        else:
+            yield from compare(provider, listed, today)
+
+
+def _retiring(models: Sequence[Model], today: date) -> Finding:
+    soon = [
+        f"{model.id} on {model.shutdown}"
+        + (f" (then {heir.id})" if (heir := catalog.replacement_of(model, today)) else "")
+        for model in models
+        if model.alive(today) and catalog.require_alive(model, today)
+    ]
+    days = catalog.NOTICE.days
+    if not soon:
+        said = f"none of the catalog within {days} days"
+        return Finding(check="retiring models", state=State.OK, said=said)
+    said = f"within {days} days: {', '.join(soon)}"
+    fix = "Change wave files that name one to its replacement."
+    return Finding(check="retiring models", state=State.WARN, said=said, fix=fix)
+
+
+def _own_models(path: str, today: date) -> Finding:
+    """The user's own rows: readable they are; whether a wave could use them."""
+    ids = user_ids(path)
+    problems = [problem for id in ids for problem in _problems(catalog.find_model(id), today)]
+    if not problems:
+        said = f"{path}: {len(ids)} model{'s' * (len(ids) != 1)}, all usable"
+        return Finding(check="models.toml", state=State.OK, said=said)
+    said = f"{path}: {'; '.join(problems)}"
+    fix = "Correct these rows; `imagewave models show NAME --json` shows one that is whole."
+    return Finding(check="models.toml", state=State.WARN, said=said, fix=fix)
+
+
+def _problems(model: Model, today: date) -> Iterator[str]:
+    if model.alive(today):
+        if not model.lanes:
+            yield f"{model.id} has no lanes, so no wave can use it"
+        if strange := [lane for lane in model.lanes if lane not in LANES]:
+            yield f"{model.id} names lanes that there are not: {', '.join(strange)}"
+        for lane in model.lanes:
+            try:
+                estimate(
+                    model,
+                    lane=lane,
+                    quality=model.qualities[0] if model.qualities else None,
+                    prompt_chars=0,
+                    thinking="minimal",
+                    today=today,
+                )
+            except UnknownPrice as error:
+                yield error.message.rstrip(".")
+                break
+    if model.replacement and not _is_known(model.replacement):
+        yield f"{model.id} is replaced by {model.replacement!r}, which is no model"
