@@ -23,10 +23,13 @@ def deployed(site: Site) -> dict[str, Any]:
 
 def test_one_command_makes_it_all_and_repeating_it_changes_nothing(site: Site) -> None:
     path, store = site.wave("scheduled")
-    arguments = ("deploy", str(path), "--store", store.url, "--cron", "0 6 * * 1")
+    arguments = (
+        *("deploy", str(path), "--store", store.url),
+        *("--cron", "0 6 * * 1", "--helpers", "3"),
+    )
     site.imagewave(*arguments, "--timezone", "Europe/Berlin")
     first = deployed(site)
-    assert first["deployments"].keys() >= {"wave", "watch", "upkeep", "scheduled"}
+    assert first["deployments"].keys() >= {"wave", "share", "watch", "upkeep", "scheduled"}
     assert first["work_pools"].keys() == {"default", "gpu"}
     assert first["automations"].keys() == {
         "imagewave: zombies",
@@ -43,7 +46,13 @@ def test_one_command_makes_it_all_and_repeating_it_changes_nothing(site: Site) -
     assert schedule["schedule"]["timezone"] == "Europe/Berlin"
     assert own["global_concurrency_limit"]["limit"] == 1
     assert own["concurrency_options"]["collision_strategy"] == "ENQUEUE"
-    assert own["parameters"] == {"wave_file": str(path), "store": store.url, "wait": False}
+    assert own["parameters"] == {
+        "wave_file": str(path),
+        "store": store.url,
+        "wait": False,
+        "helpers": 3,
+    }
+    assert site.call("GET", "deployments/name/wave/wave")["parameters"]["helpers"] == 3
     site.pause_schedules()
 
 

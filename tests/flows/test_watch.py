@@ -33,7 +33,10 @@ def store(tmp_path: Path) -> Store:
     store = Store.open(str(tmp_path / "store"))
     row = {"wave": "spring", "revision": "0a1b2c3d", "file": "f", "spec": "{}", "realm": "sandbox"}
     put(store, "waves", "run-1", row)
-    hand_over(store, Handover(wave="spring", wave_file="/waves/spring.toml", lane="interactive"))
+    handover = Handover(
+        wave="spring", wave_file="/waves/spring.toml", lane="interactive", helpers=2
+    )
+    hand_over(store, handover)
     return store
 
 
@@ -56,6 +59,7 @@ def test_it_starts_one_run_and_leaves_it_alone(client: SyncPrefectClient, store:
         "store": store.url,
         "lane": "interactive",
         "wait": False,
+        "helpers": 2,
     }
     assert watch(store.url) == {"spring": "has a run under way"}
     end(client, run, Running())

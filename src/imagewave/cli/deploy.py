@@ -21,21 +21,28 @@ def deploy(
     notify: Annotated[
         str, typer.Option(help="Notification block to tell of failures: slack-webhook/ops.")
     ] = "",
+    helpers: Annotated[
+        int,
+        typer.Option(
+            min=0, help="How many other workers may share the collecting of one wave's jobs."
+        ),
+    ] = 0,
     settings: Annotated[
         bool, typer.Option("--settings", help="Print settings for servers and workers instead.")
     ] = False,
 ) -> None:
     """Put imagewave on the Prefect server that PREFECT_API_URL names.
 
-    Creates the work pools `default` and `gpu`, the deployments `wave`, `watch` and `upkeep`, and
-    the automations for zombies, failures and budget stops. With a wave file, also a deployment for
-    that wave, of which one run at a time is let through. Repeat it whenever something changes.
+    Creates the work pools `default` and `gpu`, the deployments `wave`, `share`, `watch` and
+    `upkeep`, and the automations for zombies, failures and budget stops. With a wave file, also a
+    deployment for that wave, of which one run at a time is let through. Repeat it whenever
+    something changes.
 
     Examples:
 
       imagewave deploy --settings > prefect.env
 
-      imagewave deploy --store s3://team/imagewave
+      imagewave deploy --store s3://team/imagewave --helpers 3
 
       imagewave deploy s3://team/waves/covers.toml --cron "0 6 * * 1" --store s3://team/imagewave
     """
@@ -53,10 +60,10 @@ def deploy(
     url = server.require_server()
     opened = Store.open(store)
     loaded = load_wave(wave) if wave else None
-    for made in server.deploy(opened, notify=notify or None):
+    for made in server.deploy(opened, notify=notify or None, helpers=helpers):
         print(made)
     if loaded is not None:
         schedule = Cron(cron, timezone=timezone) if cron else None
-        name = server.deploy_wave(opened, loaded, absolute(wave), schedule)
+        name = server.deploy_wave(opened, loaded, absolute(wave), schedule, helpers=helpers)
         print(f"deployment {name}" + (f", {cron} {timezone}" if cron else ""))
     print(f"Deployed to {url}. Start a worker where the keys are: prefect worker start -p default")

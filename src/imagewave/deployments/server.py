@@ -11,7 +11,7 @@ from typing import cast
 import httpx
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
     ConcurrencyLimitStrategy,
@@ -36,7 +36,7 @@ _SILENCE = timedelta(seconds=90)
 _Labels = dict[str, str | list[str]]
 _FLOWS: _Labels = {
     "prefect.resource.role": "flow",
-    "prefect.resource.name": ["wave", "watch", "upkeep"],
+    "prefect.resource.name": ["wave", "watch", "upkeep", "share"],
 }
 _RUN: _Labels = {"prefect.resource.id": "prefect.flow-run.*"}
 _ENDS = ("Completed", "Waiting", "Failed", "OverBudget", "Crashed", "Cancelled", "Cancelling")
@@ -69,10 +69,11 @@ def require_server() -> str:
     return str(url)
 
 
-def deploy(store: Store, *, notify: str | None = None) -> list[str]:
+def deploy(store: Store, *, notify: str | None = None, helpers: int = 0) -> list[str]:
     """Creates or updates work pools, deployments and automations; returns what there is now.
 
-    `notify` names the notification block ("slack-webhook/ops") to tell of failures.
+    `notify` names the notification block ("slack-webhook/ops") to tell of failures. A run of
+    `wave/wave` may have so many `helpers`.
 
     Raises:
         NoServer: there is none.
@@ -83,6 +84,9 @@ def deploy(store: Store, *, notify: str | None = None) -> list[str]:
         for pool in POOLS:
             _make_pool(client, pool)
         deployments = _deploy_file(store)
+        general = client.read_deployment_by_name("wave/wave")
+        parameters = {**general.parameters, "helpers": helpers}
+        client.update_deployment(general.id, DeploymentUpdate(parameters=parameters))
         automations = [
             _put_automation(client, automation) for automation in _automations(client, notify)
         ]
@@ -93,7 +97,9 @@ def deploy(store: Store, *, notify: str | None = None) -> list[str]:
     ]
 
 
-def deploy_wave(store: Store, wave: Wave, wave_file: str, schedule: Schedule | None) -> str:
+def deploy_wave(
+    store: Store, wave: Wave, wave_file: str, schedule: Schedule | None, *, helpers: int = 0
+) -> str:
     """Creates or updates the deployment of one wave; returns its name.
 
     At most one run of it at a time. Later ones queue: what they find done costs nothing, while a
@@ -107,7 +113,12 @@ def deploy_wave(store: Store, wave: Wave, wave_file: str, schedule: Schedule | N
         name=wave.name,
         description=f"The wave {wave.name} of {wave_file}.",
         schedule=schedule,
-        parameters={"wave_file": wave_file, "store": store.url, "wait": False},
+        parameters={
+            "wave_file": wave_file,
+            "store": store.url,
+            "wait": False,
+            "helpers": helpers,
+        },
         concurrency_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
         ),
@@ -146,7 +157,7 @@ def _deploy_file(store: Store) -> Sequence[str]:
     if done.returncode:
         words = (done.stderr or done.stdout).strip()
         raise ImagewaveError(f"`prefect deploy` failed: {words}", f"Its input was {path}.")
-    return ("wave/wave", "watch/watch", "upkeep/upkeep")
+    return ("wave/wave", "share/share", "watch/watch", "upkeep/upkeep")
 
 
 def _put_automation(client: SyncPrefectClient, automation: Automation) -> str:

@@ -8,7 +8,7 @@ from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
-from imagewave.flows.run import Run, current_run
+from imagewave.flows.run import Run, current_means, current_run
 from imagewave.storage.jobs import JobFolder
 from imagewave.storage.store import Store
 
@@ -40,7 +40,7 @@ def label_run(run: Run) -> None:
 def job_task_name() -> str:
     """Verb, wave, stage and job of a task run that is about one job."""
     job_id = str(runtime.task_run.parameters["job_id"])
-    plan = JobFolder(current_run().store, job_id).plan()
+    plan = JobFolder(current_means().store, job_id).plan()
     verb = str(runtime.task_run.task_name)
     return f"{plan.wave} {plan.kind} {plan.round}.{plan.attempt} {verb} {job_id[:8]}"
 

@@ -24,23 +24,33 @@ from imagewave.tasks.submit import Doubt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run of one wave. `wait` says whether to wait for provider jobs or to come back later."""
+class Means:
+    """What it takes to collect a job, for a wave's own run and for its helpers."""
 
     store: Store
-    wave: Wave
     lanes: Lanes
     pool: Pool
+
+    def lane_of(self, job_id: str) -> Lane:
+        """The lane that a planned job goes by."""
+        return self.lanes.named(JobFolder(self.store, job_id).plan().lane)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(Means):
+    """One run of one wave. `wait` says whether to wait for provider jobs or to come back later.
+
+    `helpers` is how many runs on other workers it may ask to share its collecting.
+    """
+
+    wave: Wave
     wait: bool
+    helpers: int = 0
 
     @property
     def lane(self) -> Lane:
         """The wave's own lane, which its pictures go by."""
         return self.lanes.named(self.wave.lane)
-
-    def lane_of(self, job_id: str) -> Lane:
-        """The lane that a planned job goes by."""
-        return self.lanes.named(JobFolder(self.store, job_id).plan().lane)
 
     @property
     def budget(self) -> Budget:
@@ -69,27 +79,44 @@ class Run:
         return Round(wave=self.wave.name, revision=self.wave.revision, kind=kind, number=number)
 
 
-_current: ContextVar[Run] = ContextVar("run")
+_current: ContextVar[Means] = ContextVar("run")
 
 
-def current_run() -> Run:
-    """The run that this flow is. Tasks ask here, so that they are passed names, not objects."""
+def current_means() -> Means:
+    """What this flow works with. Tasks ask here, so that they are passed names, not objects."""
     return _current.get()
 
 
+def current_run() -> Run:
+    """The run of a wave that this flow is."""
+    run = _current.get()
+    assert isinstance(run, Run), "a helper knows no wave"
+    return run
+
+
 @contextmanager
-def open_run(store: Store, wave: Wave, *, wait: bool, lane: str | None = None) -> Iterator[Run]:
+def using(means: Means) -> Iterator[None]:
+    """Has the tasks that run in the block work with these."""
+    token = _current.set(means)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def open_run(
+    store: Store, wave: Wave, *, wait: bool, lane: str | None = None, helpers: int = 0
+) -> Iterator[Run]:
     """A run of the wave, recorded in the facts; `lane` takes the place of the wave's."""
     wave = wave.model_copy(update={"lane": lane}) if lane else wave
     with Pool(max_pixels=wave.screen.max_pixels) as pool:
-        run = Run(store=store, wave=wave, lanes=Lanes(store, wave.lane), pool=pool, wait=wait)
+        lanes = Lanes(store, wave.lane)
+        run = Run(store=store, wave=wave, lanes=lanes, pool=pool, wait=wait, helpers=helpers)
         run.lanes.named(wave.lane)  # before anything is recorded: its key may be refused
         record_wave(store, wave)
-        token = _current.set(run)
-        try:
+        with using(run):
             yield run
-        finally:
-            _current.reset(token)
 
 
 def record_wave(store: Store, wave: Wave) -> None:

@@ -11,9 +11,10 @@ from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 
 from imagewave.errors import ImagewaveError
+from imagewave.flows.helpers import Crew, crew
 from imagewave.flows.labels import job_task_name
 from imagewave.flows.progress import Progress, tell
-from imagewave.flows.run import Run, current_run
+from imagewave.flows.run import Run, current_means, current_run
 from imagewave.killpoints import reached
 from imagewave.storage import rounds
 from imagewave.storage.jobs import Accepted, JobFolder
@@ -41,7 +42,7 @@ class Waiting(ImagewaveError):
 
 def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     # The store's id keeps the results of a deleted store out.
-    return f"{context.task.name}-v1-{current_run().store.id}-{parameters['job_id']}"
+    return f"{context.task.name}-v1-{current_means().store.id}-{parameters['job_id']}"
 
 
 @task(
@@ -68,8 +69,9 @@ def submit(job_id: str) -> str:
 )
 def collect(job_id: str, status: JobStatus) -> dict[str, int]:
     """Takes in what the finished job gave; returns how many results of each status."""
-    run = current_run()
-    return collecting.collect(run.store, job_id, run.lane_of(job_id), status, run.pool).counts
+    means = current_means()
+    lane = means.lane_of(job_id)
+    return collecting.collect(means.store, job_id, lane, status, means.pool).counts
 
 
 def settle(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> Outcome:
@@ -85,7 +87,11 @@ def settle(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> Outcome:
             jobs = shard(run.store, round, asks, run.lanes.for_model, attempt)
             if not jobs:
                 break
-            _Jobs(run, stage, jobs).finish()
+            if run.helpers and round.kind.wants_image and len(jobs) > 1:
+                with crew(run, f"{round.part}.{attempt}", collect.submit) as helped:
+                    _Jobs(run, stage, jobs, helped).finish()
+            else:
+                _Jobs(run, stage, jobs).finish()
         reached("settle.before_outcome")
         outcome = rounds.close(run.store, round, asks, given_up(run.store, round))
     return outcome
@@ -122,10 +128,14 @@ def harvest(run: Run) -> list[str]:
 
 
 class _Jobs:
-    """The jobs of one attempt at a round, on their way through submit, wait and collect."""
+    """The jobs of one attempt at a round, on their way through submit, wait and collect.
 
-    def __init__(self, run: Run, stage: str, jobs: Sequence[str]) -> None:
+    With a crew, those that the provider has ended are collected by whoever has time for them.
+    """
+
+    def __init__(self, run: Run, stage: str, jobs: Sequence[str], crew: Crew | None = None) -> None:
         self.run = run
+        self.crew = crew
         self.stage = stage
         self.jobs = jobs
         self.plans = {job_id: JobFolder(run.store, job_id).plan() for job_id in jobs}
@@ -148,17 +158,19 @@ class _Jobs:
         while len(self.over) < len(self.jobs):
             moved = self._submit()
             moved |= self._look()
+            moved |= self._share()
             moved |= self._gather()
             self._tell()
-            if self.unaffordable and not self.waiting and not self.collecting:
+            collecting = self.collecting or (self.crew and self.crew.busy)
+            if self.unaffordable and not self.waiting and not collecting:
                 raise self.unaffordable
             if moved:
                 pause = self.run.wave.wait.poll_seconds[0]
                 continue
-            if not self.collecting and not self.run.wait:
+            if not collecting and not self.run.wait:
                 raise Waiting([*self.waiting, *self.to_submit])
             reached("wait.polling")
-            time.sleep(min(0.2, pause) if self.collecting else pause)
+            time.sleep(min(0.2, pause) if collecting else pause)
             pause = min(longest, pause * 1.5)
 
     def _submit(self) -> bool:
@@ -168,7 +180,7 @@ class _Jobs:
             return moved
         for job_id in list(self.to_submit):
             other = self.behind.get(job_id)
-            if other in self.waiting or other in self.collecting:
+            if other and self._awaits(other):
                 continue
             try:
                 submit(job_id)
@@ -197,12 +209,17 @@ class _Jobs:
 
     def _join(self, other: str) -> None:
         """Waits for another wave's job as well: its results answer some of these requests."""
-        if other in self.waiting or other in self.collecting:
+        if self._awaits(other):
             return
         lane = self.run.lane_of(other)
         accepted = submitting.resolve(self.run.store, other, lane, doubt=self.run.doubt)
         if accepted:
             self.waiting[other] = accepted
+
+    def _awaits(self, job_id: str) -> bool:
+        if self.crew and self.crew.has(job_id):
+            return True
+        return job_id in self.waiting or job_id in self.collecting
 
     def _back_off(self, refusal: Rejected | Unavailable) -> None:
         """Waits as told before submitting again; raises what time does not heal."""
@@ -230,7 +247,9 @@ class _Jobs:
             except Unavailable as error:
                 self.note = str(error)
                 break
-            if status.state.done:
+            if status.state.done and self.crew and job_id in self.plans:
+                self.crew.offer(job_id, status)
+            elif status.state.done:
                 self.collecting[job_id] = collect.submit(job_id, status)
             elif JobFolder(self.run.store, job_id).abandoned() and job_id in self.jobs:
                 self.over.add(job_id)
@@ -265,6 +284,16 @@ class _Jobs:
             JobFolder(self.run.store, job_id).abandon(reason)
         return status
 
+    def _share(self) -> bool:
+        """Takes a part in what the crew collects; True if anything is done."""
+        if self.crew is None:
+            return False
+        step = self.crew.step()
+        self.over |= step.done
+        for job_id, error in step.dropped.items():
+            self._dropped(job_id, error)
+        return bool(step.done)
+
     def _gather(self) -> bool:
         """Takes back what has been collected; True if anything was."""
         moved = False
@@ -275,19 +304,23 @@ class _Jobs:
                 continue
             except Unavailable as error:
                 del self.collecting[job_id]
-                self.drops[job_id] += 1
-                if self.drops[job_id] >= policy_for(FailureClass.TRANSIENT).attempts:
-                    raise
-                self.note = str(error)
-                accepted = JobFolder(self.run.store, job_id).accepted()
-                assert accepted is not None
-                self.waiting[job_id] = accepted
+                self._dropped(job_id, error)
                 continue
             del self.collecting[job_id]
             if job_id in self.plans:
                 self.over.add(job_id)
             moved = True
         return moved
+
+    def _dropped(self, job_id: str, error: Unavailable) -> None:
+        """Has the job collected once more, unless that was tried often enough: then raises."""
+        self.drops[job_id] += 1
+        if self.drops[job_id] >= policy_for(FailureClass.TRANSIENT).attempts:
+            raise error
+        self.note = str(error)
+        accepted = JobFolder(self.run.store, job_id).accepted()
+        assert accepted is not None
+        self.waiting[job_id] = accepted
 
     def _tell(self) -> None:
         tell(

@@ -95,6 +95,7 @@ def _send_on(client: SyncPrefectClient, store: Store, due: Due, deployment: str)
             "store": store.url,
             "lane": handover.lane,
             "wait": False,
+            "helpers": handover.helpers,
         },
         tags=tags,
         idempotency_key=keys[len(tried)],

@@ -60,22 +60,26 @@ def wave(
     wait: bool = True,
     lane: str | None = None,
     rerun: str | None = None,
+    helpers: int = 0,
 ) -> str | State[str | BudgetExceeded]:
     """Runs the wave of a file to its end, or as far as it goes without waiting.
 
     `rerun` has what failed made again, and nothing else: all of it (""), or what an SQL condition
     over the failed requests picks. `lane` takes the place of the wave file's. With `wait=False`
     the wave is left to `watch`, and the run ends in a state named Waiting once only provider jobs
-    are left. Returns the path of the wave's report in the store, "" while it waits.
+    are left. Finished jobs are collected together with up to `helpers` runs of the deployment
+    `share`. Returns the path of the wave's report in the store, "" while it waits.
 
     Raises:
         BudgetExceeded: a budget is used up; raise it and run again.
     """
     fetch_keys()
-    with open_run(Store.open(store), load_wave(wave_file), wait=wait, lane=lane) as run:
+    opened, loaded = Store.open(store), load_wave(wave_file)
+    with open_run(opened, loaded, wait=wait, lane=lane, helpers=helpers) as run:
         label_run(run)
         if not wait:
-            handover = Handover(wave=run.wave.name, wave_file=absolute(wave_file), lane=lane)
+            path = absolute(wave_file)
+            handover = Handover(wave=run.wave.name, wave_file=path, lane=lane, helpers=helpers)
             hand_over(run.store, handover)
         with showing(run):
             try:

@@ -17,11 +17,15 @@ _FOLDER = "waiting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """A wave to go on with; `lane` is None where the wave file names it."""
+    """A wave to go on with; `lane` is None where the wave file names it.
+
+    `helpers` is how many other workers may share its collecting, where there are any.
+    """
 
     wave: str
     wave_file: str
     lane: str | None = None
+    helpers: int = 0
 
 
 def hand_over(store: Store, handover: Handover) -> None:

@@ -68,6 +68,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         ),
         "sweeps": "image text, path text, bytes long, reason text",
         "findings": "wave text, job_id text, kind text, key text, detail text",
+        "shares": "wave text, job_id text, worker text, claim int, seconds double",
     }.items()
 }
 
@@ -88,6 +89,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "steps": ("wave", "revision", "brief", "round"),
     "sweeps": ("image",),
     "findings": ("job_id", "kind", "key", "detail"),
+    "shares": ("job_id", "claim"),
 }
 
 SQL_TYPES = {
