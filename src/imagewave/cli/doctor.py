@@ -73,10 +73,4 @@ def _surroundings(sandbox: bool) -> Iterator[tuple[Mapping[str, str], tuple[str,
         tempfile.TemporaryDirectory(prefix="imagewave-doctor-") as folder,
         EmbeddedSandbox(Path(folder)) as running,
     ):
-        keys = {
-            "GEMINI_API_KEY": "sandbox",
-            "GOOGLE_GEMINI_BASE_URL": running.url,
-            "OPENAI_API_KEY": "sandbox",
-            "OPENAI_BASE_URL": f"{running.url}/v1",
-        }
-        yield {**os.environ, **keys}, tuple(LISTINGS)
+        yield {**os.environ, **running.environment()}, tuple(LISTINGS)

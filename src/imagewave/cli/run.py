@@ -23,6 +23,7 @@ _LAST_WORDS_S = 3.5
 _SETTINGS = {
     "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
     "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
 }
 
 
@@ -111,12 +112,7 @@ def provider(store: Store, needed: Collection[str] = ("google",)) -> Iterator[No
     with EmbeddedSandbox(state) as sandbox:
         missing = " and no ".join(_SETTINGS[provider][0] for provider in sorted(needed))
         print(f"No {missing}: running on the embedded sandbox. Its pictures are stand-ins.")
-        surroundings = {
-            "GEMINI_API_KEY": "sandbox",
-            "GOOGLE_GEMINI_BASE_URL": sandbox.url,
-            "OPENAI_API_KEY": "sandbox",
-            "OPENAI_BASE_URL": f"{sandbox.url}/v1",
-        }
+        surroundings = sandbox.environment()
         before = {name: os.environ.get(name) for name in surroundings}
         os.environ.update(surroundings)
         try:

@@ -25,7 +25,7 @@ from imagewave.tasks import collect as collecting
 from imagewave.tasks import submit as submitting
 from imagewave.tasks.failures import policy_for, wait_before_retry
 from imagewave.tasks.late import age_hours, late, look
-from imagewave.tasks.providers.protocol import JobState, JobStatus, Rejected, Unavailable
+from imagewave.tasks.providers.protocol import JobState, JobStatus, Rejected, Unavailable, Undecided
 from imagewave.tasks.shard import given_up, shard
 
 
@@ -191,6 +191,10 @@ class _Jobs:
             except BudgetExceeded as error:
                 self.unaffordable = error
                 break
+            except Undecided as doubt:
+                self.note = str(doubt)
+                self.submit_again_at = time.monotonic() + self.run.wave.wait.poll_seconds[1]
+                continue
             except (Rejected, Unavailable) as refusal:
                 self._back_off(refusal)
                 break

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imagewave.sandbox import control, gemini, openai
+from imagewave.sandbox import anthropic, control, gemini, openai
 from imagewave.sandbox.config import Config
 from imagewave.sandbox.http import json_response
 from imagewave.sandbox.service import Service
@@ -32,24 +32,31 @@ def build_app(root: Path, config: Config) -> Starlette:
         lifespan=lifespan,
         exception_handlers={ApiError: _google_error, HTTPException: _http_error},
     )
-    app.add_middleware(_Keys, openai_app=openai.build_app(service))
+    app.add_middleware(
+        _Keys, openai_app=openai.build_app(service), anthropic_app=anthropic.build_app(service)
+    )
     return app
 
 
 class _Keys:
     """Refuses callers without a key, and keys that begin with `bad`.
 
-    A bearer token is an OpenAI key: who brings one is passed on to that API, which shares paths
-    with Gemini's.
+    Who names a version of Claude's API is passed on to that, and who brings a bearer token else to
+    OpenAI's: the APIs share paths.
     """
 
-    def __init__(self, app: ASGIApp, openai_app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, openai_app: ASGIApp, anthropic_app: ASGIApp) -> None:
         self._app = app
         self._openai_app = openai_app
+        self._anthropic_app = anthropic_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request = Request(scope)
+            if anthropic.is_for_claude(request):
+                refused = anthropic.key_error(request)
+                await (refused or self._anthropic_app)(scope, receive, send)
+                return
             if request.headers.get("authorization", "").startswith("Bearer "):
                 refused = openai.key_error(request)
                 await (refused or self._openai_app)(scope, receive, send)

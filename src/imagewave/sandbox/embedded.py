@@ -71,6 +71,17 @@ class EmbeddedSandbox:
             self.url = self._wait_until_ready(ready)
         return self.url
 
+    def environment(self) -> dict[str, str]:
+        """Keys and addresses by which every provider's client finds the running child."""
+        return {
+            "GEMINI_API_KEY": "sandbox",
+            "GOOGLE_GEMINI_BASE_URL": self.url,
+            "OPENAI_API_KEY": "sandbox",
+            "OPENAI_BASE_URL": f"{self.url}/v1",
+            "ANTHROPIC_API_KEY": "sandbox",
+            "ANTHROPIC_BASE_URL": self.url,
+        }
+
     def stop(self) -> None:
         """Ends the child; its state stays."""
         process, self._process = self._process, None

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,14 +18,16 @@ from typing import Any
 
 import orjson
 
-from imagewave.sandbox import openai_results
+from imagewave.sandbox import anthropic_results, openai_results
+from imagewave.sandbox.anthropic_wire import MESSAGES
 from imagewave.sandbox.config import Config
 from imagewave.sandbox.disk import write_atomically
 from imagewave.sandbox.faults import Faults
 from imagewave.sandbox.files import FileStore
 from imagewave.sandbox.ledger import Entry, Ledger
 from imagewave.sandbox.models import known
-from imagewave.sandbox.results import GEMINI, BadInput, Setting, write_results
+from imagewave.sandbox.results import GEMINI, BadInput, Dialect, Setting, write_results
+from imagewave.storage.catalog import Model
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ class Job:
     """One job; `end` is its terminal state, empty until then; times are epoch seconds.
 
     `source` is the input file's id, empty for inline requests; `result` the result file's id.
-    Only OpenAI's batches have an `endpoint`, `metadata` and `errors`, the id of a second file.
+    Google's batches have no `endpoint`; only OpenAI's have `metadata` and `errors`, the id of a
+    second file. Claude's always have a result: a line for every request, answered or not.
     """
 
     id: str
@@ -231,8 +234,10 @@ class Jobs:
                 return
         job = self._jobs[job_id]
         await _sleep_until(job.starts)
-        # OpenAI's batches keep what was answered before they ended.
-        kept = ("job_cancelled", "job_expired") if job.endpoint else ()
+        # Others than Google's keep what was answered before they ended; Claude's never fail whole.
+        kept = {"job_cancelled", "job_expired"} if job.endpoint else set()
+        if job.endpoint == MESSAGES:
+            kept.add("job_failed")
         if ended := next((_ENDS[f] for f in _ENDS if f in job.faults and f not in kept), None):
             await _sleep_until(job.due)
             self._end(job, ended, _REASONS.get(ended, ""))
@@ -252,19 +257,21 @@ class Jobs:
             return [Entry.from_json(line) for line in bill.read_bytes().splitlines()]
         setting = Setting(
             job=job.id,
-            model=openai_results.model_of(job.model) if job.endpoint else known()[job.model],
+            model_name=job.model,
+            model=_model_of(job),
             count=job.count,
             config=self._config(),
             faults=job.faults,
             read_file=self._read_file,
             answered_before=self._ledger.answers_to,
             stopped=lambda: self._closing or self._is_over(job.id),
-            dialect=openai_results.dialect(job.endpoint) if job.endpoint else GEMINI,
+            dialect=_dialect_of(job),
         )
         loop = asyncio.get_running_loop()
         paths = (self.input_path(job.id), self._out(job.id))
-        if not job.endpoint:
-            return await loop.run_in_executor(self._pool, write_results, *paths, setting)
+        if job.endpoint in _ONE_FILE:
+            write = _ONE_FILE[job.endpoint]
+            return await loop.run_in_executor(self._pool, write, *paths, setting)
         return await loop.run_in_executor(
             self._pool,
             openai_results.write_results,
@@ -295,7 +302,7 @@ class Jobs:
         self._ledger.record(entries)
         if result and "result_gone" in job.faults:
             self._files.forget(result)
-        lost = ("error", "refused") if job.endpoint else ("error",)
+        lost = ("error",) if job.endpoint in _ONE_FILE else ("error", "refused")
         failed = sum(1 for entry in entries if entry.outcome in lost and not entry.usd)
         settled = replace(
             job, result=result, errors=errors, succeeded=len(entries) - failed, failed=failed
@@ -305,11 +312,21 @@ class Jobs:
         self._end(settled, next((ends[f] for f in ends if f in job.faults), SUCCEEDED))
 
     def _end(self, job: Job, end: str, message: str = "") -> None:
+        if job.endpoint == MESSAGES and not job.result:
+            job = replace(job, result=self._unanswered(job, end))
         self._save(replace(job, end=end, ended=time.time(), message=message))
         self._out(job.id).unlink(missing_ok=True)
         self._errors(job.id).unlink(missing_ok=True)
         self.input_path(job.id).unlink(missing_ok=True)
         self._tasks.pop(job.id, None)
+
+    def _unanswered(self, job: Job, end: str) -> str:
+        """The id of a result file that says of every request that nobody got to it."""
+        result = f"batch-{job.id}"
+        kind = "expired" if end == EXPIRED else "canceled"
+        anthropic_results.write_unanswered(self.input_path(job.id), self._out(job.id), kind)
+        self._files.adopt(result, self._out(job.id), self._config().file_ttl_s)
+        return result
 
     def _save(self, job: Job) -> None:
         write_atomically(self._path(job.id), orjson.dumps(asdict(job)))
@@ -328,10 +345,32 @@ class Jobs:
         return self._root / f"{job_id}.bill.jsonl"
 
 
+# How the batches that have one result file write it, by endpoint.
+_ONE_FILE: Mapping[str, Callable[[Path, Path, Setting], list[Entry]]] = {
+    "": write_results,
+    MESSAGES: anthropic_results.write_results,
+}
 _REASONS = {
     FAILED: "Internal error encountered.",
     EXPIRED: "The batch expired before it could be processed.",
 }
+
+
+def _model_of(job: Job) -> Model | None:
+    """The job's one model; None for Claude's, whose requests name one each.
+
+    Raises:
+        BadInput: it is not served, which OpenAI finds out only now.
+    """
+    if job.endpoint == MESSAGES:
+        return None
+    return openai_results.model_of(job.model) if job.endpoint else known()[job.model]
+
+
+def _dialect_of(job: Job) -> Dialect:
+    if job.endpoint == MESSAGES:
+        return anthropic_results.DIALECT
+    return openai_results.dialect(job.endpoint) if job.endpoint else GEMINI
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -1,7 +1,6 @@
 """The OpenAI API's routes: models, files, batches, images and chat completions."""
 
 import asyncio
-import hashlib
 import os
 import time
 from collections import Counter
@@ -16,13 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imagewave.sandbox import openai_files
-from imagewave.sandbox.answers import answer
+from imagewave.sandbox.calls import answer_call
 from imagewave.sandbox.files import new_id
 from imagewave.sandbox.gemini_views import newest_first
 from imagewave.sandbox.http import Hangup, json_body, json_response
 from imagewave.sandbox.jobs import CANCELLED, EXPIRED, FAILED, PENDING, SUCCEEDED, Job
-from imagewave.sandbox.ledger import Entry
-from imagewave.sandbox.models import draws, listed
+from imagewave.sandbox.models import listed
 from imagewave.sandbox.openai_results import first_model
 from imagewave.sandbox.openai_wire import (
     CHAT,
@@ -35,7 +33,6 @@ from imagewave.sandbox.openai_wire import (
     settled,
     to_ask,
 )
-from imagewave.sandbox.prices import bill
 from imagewave.sandbox.results import count_lines
 from imagewave.sandbox.service import Service
 from imagewave.sandbox.wire import ApiError
@@ -111,35 +108,7 @@ class _OpenAI:
     def _answer(self, endpoint: str, payload: object) -> dict[str, Any]:
         service = self._service
         ask = to_ask(endpoint, payload, service.read_file)
-        # A call has no key: what it asks stands in for one.
-        asked = f"{ask.model.id}\0{ask.system}\0{ask.prompt}\0{ask.seed}"
-        key = hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
-        defects = service.config.defects.choose(
-            seed=service.config.seed,
-            key=key,
-            prompt=ask.prompt,
-            wants_image=draws(ask.model),
-            has_references=bool(ask.images),
-            asked_before=self._calls[key],
-        )
-        # Nobody gets the same picture twice from OpenAI, which knows no seeds.
-        drawn = f"{key}/{self._calls[key]}"
-        self._calls[key] += 1
-        answered = settled(ask, answer(ask, key=drawn, defects=defects, tiny=service.config.tiny))
-        entry = Entry(
-            time=time.time(),
-            job=f"calls/{new_id()}",
-            line=0,
-            key=None,
-            model=ask.model.id,
-            batch=False,
-            outcome=answered.outcome,
-            reason=answered.reason,
-            tokens=answered.tokens,
-            usd=bill(ask.model.id, answered.tokens, batch=False),
-            defects=tuple(sorted(defects)),
-        )
-        service.ledger.record([entry])
+        answered = answer_call(service, self._calls, ask, settled)
         if answered.error is not None:
             status, message = answered.error
             words = {400: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED"}

@@ -144,7 +144,7 @@ def _validate(source: Path, endpoint: str, setting: Setting) -> None:
                 f"Line {number}: The URL provided for this request does not match the batch"
                 " endpoint."
             )
-        if row[_BODY].get("model") != setting.model.id:
+        if row[_BODY].get("model") != setting.model_name:
             raise BadInput(f"Line {number}: The model does not match that of the batch.")
     if len(seen) > MAX_REQUESTS:
         raise BadInput(f"The batch has {len(seen)} requests; the limit is {MAX_REQUESTS}.")

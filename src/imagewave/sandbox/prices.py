@@ -69,7 +69,9 @@ def price_of(model_id: str) -> Price:
 
 
 def bill(model_id: str, tokens: Tokens, *, batch: bool) -> Decimal:
-    """USD for one answer, exact."""
+    """USD for one answer, exact; one that used nothing costs nothing, whoever gave it."""
+    if tokens == Tokens():
+        return Decimal(0)
     price = price_of(model_id)
     usd = (
         tokens.prompt * price.input

@@ -41,10 +41,15 @@ class Dialect:
     settled: Callable[[Ask | None, Answer], Answer]
 
 
+def _gemini_ask(body: Any, setting: "Setting") -> Ask:
+    assert setting.model is not None, "Google's batches have one model"
+    return to_ask(body, setting.model, setting.read_file)
+
+
 GEMINI = Dialect(
     key="key",
     body="request",
-    ask=lambda body, setting: to_ask(body, setting.model, setting.read_file),
+    ask=_gemini_ask,
     settled=lambda ask, answered: answered,
 )
 
@@ -53,12 +58,15 @@ GEMINI = Dialect(
 class Setting:
     """What the lines of one job are answered with.
 
+    `model_name` is the job's model, or its first request's; `model` is None where each request
+    names its own.
     `faults` are the job's share of the service's faults, by name; `answered_before(key)` counts
     earlier answers; `stopped()` becomes true when the job was cancelled meanwhile.
     """
 
     job: str
-    model: Model
+    model_name: str
+    model: Model | None
     count: int
     config: Config
     faults: dict[str, dict[str, Any]]
@@ -156,18 +164,19 @@ def _answered(source: Path, setting: Setting, entries: list[Entry]) -> Iterator[
         if ask is not None:
             neighbour = (ask, seed_key)
         tokens = line.answer.tokens
+        model = ask.model.id if ask is not None else setting.model_name
         entries.append(
             Entry(
                 time=time.time(),
                 job=setting.job,
                 line=number,
                 key=key,
-                model=setting.model.id,
+                model=model,
                 batch=True,
                 outcome=line.answer.outcome,
                 reason=line.answer.reason,
                 tokens=tokens,
-                usd=bill(setting.model.id, tokens, batch=True),
+                usd=bill(model, tokens, batch=True),
                 defects=tuple(sorted(line.defects)),
             )
         )

@@ -36,7 +36,11 @@ LOW_SPACE, NO_SPACE = 10 * 10**9, 10**9
 PICTURE_BYTES = 1_500_000
 """Bytes of a picture as providers send it, about."""
 
-ADDRESSES = {"google": "GOOGLE_GEMINI_BASE_URL", "openai": "OPENAI_BASE_URL"}
+ADDRESSES = {
+    "google": "GOOGLE_GEMINI_BASE_URL",
+    "openai": "OPENAI_BASE_URL",
+    "anthropic": "ANTHROPIC_BASE_URL",
+}
 """Environment variables that point a provider's clients elsewhere, as at the sandbox."""
 
 _PYTHON = (3, 11)

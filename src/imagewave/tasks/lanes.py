@@ -12,6 +12,7 @@ from imagewave.tasks.providers.protocol import Lane
 KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
 }
 """Environment variables that may hold a provider's key."""
 
@@ -30,10 +31,18 @@ def open_lane(name: str, store: Store) -> Lane:
         from imagewave.tasks.providers.openai_batch import OpenAIBatchLane
 
         return OpenAIBatchLane.from_environment()
+    if name == "anthropic-batch":
+        from imagewave.tasks.providers.anthropic_batch import AnthropicBatchLane
+
+        return AnthropicBatchLane.from_environment(store)
     if name == "interactive":
         from imagewave.tasks.providers.interactive import InteractiveLane
 
         return InteractiveLane.from_environment(store)
+    if name == "gpu":
+        from imagewave.tasks.providers.gpu import GpuLane
+
+        return GpuLane.from_environment(store)
     raise ImagewaveError(f"There is no lane {name!r}.", f"Lanes: {', '.join(LANES)}.")
 
 

@@ -1,28 +1,21 @@
-"""The lane `openai-batch`: OpenAI's Batch API, through OpenAI's own client.
-
-What is asked for by GET goes past the client, by plain HTTP with the same key and address, so that
-downloads resume where they dropped and arrive at the machine's speed.
-"""
+"""The lane `openai-batch`: OpenAI's Batch API, through OpenAI's own client."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import quote, urlencode
 
-import httpx2
 import openai
-import urllib3
-from requests import RequestException, Response
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.requests import FailureClass, Request
-from imagewave.tasks.failures import patience
 from imagewave.tasks.providers.aside import dict_of, dicts_of
-from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of, name_of_loss
+from imagewave.tasks.providers.downloads import DROPS, Changed
+from imagewave.tasks.providers.faults import ApiError
 from imagewave.tasks.providers.jsonl import split_lines
 from imagewave.tasks.providers.keyed import KeyedSession, realm_of
-from imagewave.tasks.providers.openai_faults import ApiError, Fault, read_fault
+from imagewave.tasks.providers.openai_faults import read_fault
 from imagewave.tasks.providers.openai_wire import endpoint_of, read_line, request_line
 from imagewave.tasks.providers.protocol import (
     JobState,
@@ -33,9 +26,8 @@ from imagewave.tasks.providers.protocol import (
     Unavailable,
     Unsure,
 )
+from imagewave.tasks.providers.rest import TIMEOUT_S, Api, Rest
 from imagewave.tasks.providers.spool import spooled
-
-T = TypeVar("T")
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 BASE_URL_VARIABLE = "OPENAI_BASE_URL"
@@ -48,26 +40,15 @@ TOKEN = "imagewave_token"
 CREATE_TIMEOUT_S = 30.0
 """Longest silence in `create`, well below every lease."""
 
-TIMEOUT_S = 60.0
-"""Longest silence in any other call."""
-
 PAGE_SIZE = 100
 
-# What a call through OpenAI's client raises when it got no answer, or one that makes no sense.
-_NO_ANSWER = (
-    openai.APIConnectionError,
-    openai.APIResponseValidationError,
-    httpx2.HTTPError,
-    *DROPS,
-    ValueError,
-)
-
-# Those of them that speak of the connection. (An answer that is no JSON is a ValueError as well.)
-_NO_CONNECTION = (
-    openai.APIConnectionError,
-    httpx2.HTTPError,
-    RequestException,
-    urllib3.exceptions.HTTPError,
+_API = Api(
+    name="OpenAI",
+    address_variable=BASE_URL_VARIABLE,
+    status_error=openai.APIStatusError,
+    connection_error=openai.APIConnectionError,
+    nonsense_error=openai.APIResponseValidationError,
+    read_fault=read_fault,
 )
 
 _STATES: Mapping[str, JobState] = {
@@ -97,14 +78,14 @@ class OpenAIBatchLane:
     max_bytes = 200_000_000
 
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
-        self._key = api_key
-        self._root = (base_url or BASE_URL).rstrip("/")
+        root = (base_url or BASE_URL).rstrip("/")
         # By itself the client sends a POST again that may have been heard: never a create.
         self._client = openai.OpenAI(
-            api_key=api_key, base_url=self._root, max_retries=0, timeout=TIMEOUT_S
+            api_key=api_key, base_url=root, max_retries=0, timeout=TIMEOUT_S
         )
-        self._session = KeyedSession("Authorization", f"Bearer {api_key}")
-        self.realm = realm_of(self._root)
+        session = KeyedSession("Authorization", f"Bearer {api_key}")
+        self._rest = Rest(_API, root, api_key, session)
+        self.realm = realm_of(root)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "OpenAIBatchLane":
@@ -128,7 +109,7 @@ class OpenAIBatchLane:
             Rejected: the key is refused.
             Unavailable: no answer in every try.
         """
-        self._ask("models")
+        self._rest.ask("models")
 
     def prepare(
         self,
@@ -164,7 +145,7 @@ class OpenAIBatchLane:
                 named = (f"{display_name}.jsonl", spool, "application/jsonl")
                 return self._client.files.create(file=named, purpose="batch").id
 
-            return f"{endpoints.pop()} {self._patiently(upload)}"
+            return f"{endpoints.pop()} {self._rest.patiently(upload)}"
 
     def create(self, handle: str, model: str, token: str) -> str:
         """Creates the batch in one attempt; `token` goes into its metadata."""
@@ -178,12 +159,12 @@ class OpenAIBatchLane:
                 timeout=CREATE_TIMEOUT_S,
             )
         except openai.APIStatusError as error:
-            fault = _fault_of(error)
+            fault = self._rest.fault_of(error)
             if fault.is_clean_no:
-                raise self._rejected(fault) from None
-            raise Unsure(self._message(fault)) from None
-        except _NO_ANSWER as error:
-            raise Unsure(*self._lost(error)) from None
+                raise self._rest.rejected(fault) from None
+            raise Unsure(self._rest.message(fault)) from None
+        except self._rest.no_answer as error:
+            raise Unsure(*self._rest.lost(error)) from None
         if not isinstance(batch.id, str) or not batch.id:
             raise Unsure("The OpenAI API answered without naming the batch.")
         return batch.id
@@ -203,7 +184,7 @@ class OpenAIBatchLane:
             Rejected: a clean no, such as for a batch that does not exist.
             Unavailable: no answer in every try.
         """
-        return _status(name, self._ask(f"batches/{quote(name)}"))
+        return _status(name, self._rest.ask(f"batches/{quote(name)}"))
 
     def results(self, name: str, wants_image: Callable[[str], bool]) -> Iterator[Outcome]:
         """Streams the file of successes, then that of failures; drops are resumed.
@@ -213,22 +194,22 @@ class OpenAIBatchLane:
                 still there were yielded.
             Unavailable: the connection dropped in every try; what came until then was yielded.
         """
-        batch = self._ask(f"batches/{quote(name)}")
+        batch = self._rest.ask(f"batches/{quote(name)}")
         files = [
             file for field in ("output_file_id", "error_file_id") if (file := batch.get(field))
         ]
         gone = "" if files else f"The batch {name} has left no results."
         for file in files:
             try:
-                chunks = chunks_of(partial(self._open, str(file)), _may_pass)
-                for line in split_lines(chunks):
+                path = f"files/{quote(str(file))}/content"
+                for line in split_lines(self._rest.chunks(path)):
                     yield read_line(line, wants_image)
             except ApiError as error:
                 if error.fault.http not in (403, 404, 410):
-                    raise self._unavailable(error.fault) from None
-                gone = f"{self._message(error.fault)} ({name})"
+                    raise self._rest.unavailable(error.fault) from None
+                gone = f"{self._rest.message(error.fault)} ({name})"
             except (*DROPS, Changed) as error:
-                raise Unavailable(*self._lost(error)) from None
+                raise Unavailable(*self._rest.lost(error)) from None
         if gone:
             raise ResultsGone(gone)
 
@@ -240,7 +221,7 @@ class OpenAIBatchLane:
             Unavailable: no answer in every try.
         """
         try:
-            self._patiently(partial(self._client.batches.cancel, name))
+            self._rest.patiently(partial(self._client.batches.cancel, name))
         except Rejected:
             if not self.poll(name).state.done:
                 raise
@@ -252,94 +233,19 @@ class OpenAIBatchLane:
             Rejected: the key is refused.
             Unavailable: no answer in every try.
         """
-        return [str(model.get("id", "")) for model in dicts_of(self._ask("models").get("data"))]
+        return [
+            str(model.get("id", "")) for model in dicts_of(self._rest.ask("models").get("data"))
+        ]
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         after: dict[str, str] = {}
         while True:
-            page = self._ask(f"batches?{urlencode({'limit': PAGE_SIZE, **after})}")
+            page = self._rest.ask(f"batches?{urlencode({'limit': PAGE_SIZE, **after})}")
             batches = dicts_of(page.get("data"))
             yield from batches
             if not page.get("has_more") or not batches:
                 return
             after = {"after": str(batches[-1]["id"])}
-
-    def _ask(self, path: str) -> dict[str, Any]:
-        def ask() -> dict[str, Any]:
-            answer = self._get(f"{self._root}/{path}").json()
-            if not isinstance(answer, dict):
-                raise Dropped("the answer is no JSON object")
-            return answer
-
-        return self._patiently(ask)
-
-    def _open(self, file: str, position: int) -> Response:
-        headers = {"Range": f"bytes={position}-"} if position else {}
-        return self._get(f"{self._root}/files/{quote(file)}/content", headers=headers, stream=True)
-
-    def _get(self, url: str, **options: Any) -> Response:
-        response = self._session.get(url, timeout=TIMEOUT_S, **options)
-        if response.status_code not in (200, 206):
-            with response:
-                raise ApiError(_fault(response))
-        return response
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """The call's answer, asked for as often as its failures allow; never used for `create`."""
-        try:
-            for attempt in patience(_may_pass):
-                with attempt:
-                    answer = call()
-        except (ApiError, openai.APIStatusError) as error:
-            fault = _fault_of(error)
-            if fault.is_clean_no and fault.failure is not FailureClass.TRANSIENT:
-                raise self._rejected(fault) from None
-            raise self._unavailable(fault) from None
-        except _NO_ANSWER as error:
-            raise Unavailable(*self._lost(error)) from None
-        return answer
-
-    def _rejected(self, fault: Fault) -> Rejected:
-        return Rejected(self._message(fault), fault.fix, fault.failure, fault.retry_after)
-
-    def _unavailable(self, fault: Fault) -> Unavailable:
-        return Unavailable(self._message(fault), fault.fix)
-
-    def _message(self, fault: Fault) -> str:
-        # The original error is not chained to what is raised: it, too, may quote the key.
-        said = fault.message.replace(self._key, "…")
-        return f"The OpenAI API answered {fault.http} {fault.code or fault.kind}: {said}"
-
-    def _lost(self, error: Exception) -> tuple[str, str]:
-        """What to say of a call without a proper answer, and what may help."""
-        if isinstance(error, _NO_CONNECTION) and not isinstance(error, ValueError):
-            host = urlsplit(self._root).netloc.rpartition("@")[2]
-            return (
-                f"No answer from the OpenAI API at {host}: {name_of_loss(error)}.",
-                f"Check the network and {BASE_URL_VARIABLE}.",
-            )
-        said = str(error).replace(self._key, "…")
-        return f"No proper answer from the OpenAI API: {type(error).__name__}: {said}", ""
-
-
-def _fault(response: Response) -> Fault:
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    return read_fault(response.status_code, body, response.headers)
-
-
-def _fault_of(error: ApiError | openai.APIStatusError) -> Fault:
-    if isinstance(error, ApiError):
-        return error.fault
-    return read_fault(error.status_code, error.body, error.response.headers)
-
-
-def _may_pass(error: Exception) -> bool | float:
-    if isinstance(error, ApiError | openai.APIStatusError):
-        return _fault_of(error).wait
-    return isinstance(error, _NO_ANSWER)
 
 
 def _status(name: str, batch: Mapping[str, Any]) -> JobStatus:

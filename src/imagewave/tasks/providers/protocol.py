@@ -50,7 +50,8 @@ class Outcome:
 
     `key` is None where the line carries none that can be read. `image` holds the encoded picture's
     bytes when `status` is `image`; `text` the answer when it is `text`. `usage` is None where the
-    provider reported none.
+    provider reported none. Equal `numerics_id` promise equal bits for equal requests; "" promises
+    nothing.
     """
 
     key: str | None
@@ -62,6 +63,7 @@ class Outcome:
     mime: str = ""
     text: str | None = None
     usage: Usage | None = None
+    numerics_id: str = ""
 
 
 class Rejected(ImagewaveError):
@@ -85,6 +87,10 @@ class Unsure(ImagewaveError):
 
 class Unavailable(ImagewaveError):
     """The provider could not be asked, after the retries that its failure class allows."""
+
+
+class Undecided(Unavailable):
+    """Whether the provider has a job shows only when jobs that it may be have ended there."""
 
 
 class ResultsGone(ImagewaveError):
@@ -142,7 +148,12 @@ class Lane(Protocol):
         ...
 
     def find(self, token: str) -> list[str]:
-        """The provider's names of all jobs that carry the token."""
+        """The provider's names of all jobs that carry the token.
+
+        Raises:
+            Undecided: it takes time to tell; only where the provider's list does not say.
+            Unavailable: the provider cannot be asked for now.
+        """
         ...
 
     def poll(self, name: str) -> JobStatus:

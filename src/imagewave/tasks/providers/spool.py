@@ -26,8 +26,11 @@ def spooled(
     *,
     max_bytes: int,
     display_name: str,
+    around: tuple[bytes, bytes, bytes] = (b"", b"", b""),
 ) -> Iterator[IO[bytes]]:
     """A temporary file with the requests' lines in their order, gone when the block ends.
+
+    `around` is what stands before the first line, between two, and after the last.
 
     Raises:
         Rejected: it would be larger than `max_bytes`.
@@ -38,14 +41,17 @@ def spooled(
         return image if edge is None else reduced(image, edge)
 
     with tempfile.NamedTemporaryFile(prefix="imagewave-", suffix=".jsonl") as spool:
-        for written in _ahead(requests, lambda request: line(request, reference)):
-            _append(spool, written)
+        opening, between, closing = around
+        _append(spool, opening)
+        for number, written in enumerate(_ahead(requests, lambda r: line(r, reference))):
+            _append(spool, between + written if number else written)
             if spool.tell() > max_bytes:
                 raise Rejected(
                     f"The input of {display_name!r} passes {max_bytes:,} bytes.",
                     "Put fewer requests into a job.",
                     FailureClass.INVALID,
                 )
+        _append(spool, closing)
         spool.flush()
         yield spool
 

@@ -1,0 +1,174 @@
+"""What lanes on REST APIs share: GETs past the client, patience, and the words of a failure.
+
+What is asked for by GET goes by plain HTTP with the same key and address as the provider's client,
+so that downloads resume where they dropped and arrive at the machine's speed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+import urllib3
+from requests import RequestException, Response
+
+from imagewave.storage.requests import FailureClass
+from imagewave.tasks.failures import patience
+from imagewave.tasks.providers.downloads import DROPS, Dropped, chunks_of, name_of_loss
+from imagewave.tasks.providers.faults import ApiError, Fault
+from imagewave.tasks.providers.keyed import KeyedSession
+from imagewave.tasks.providers.protocol import Rejected, Unavailable
+
+T = TypeVar("T")
+
+TIMEOUT_S = 60.0
+"""Longest silence in a call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """One provider's API: what it is called, and the names that its client and keys go by.
+
+    `status_error`, `connection_error` and `nonsense_error` are what its client raises for an error
+    answer, for none, and for one that makes no sense; `read_fault(http, body, headers)` reads an
+    error answer.
+    """
+
+    name: str
+    address_variable: str
+    status_error: type[Exception]
+    connection_error: type[Exception]
+    nonsense_error: type[Exception]
+    read_fault: Callable[[int, object, Mapping[str, str]], Fault]
+
+
+class Rest:
+    """One API at one address with one key.
+
+    The key is in no message: where the service quotes it, it is blotted out.
+    """
+
+    def __init__(self, api: Api, root: str, key: str, session: KeyedSession) -> None:
+        self.root = root
+        self._api = api
+        self._key = key
+        self._session = session
+        # What a call gets no answer from, or one that makes no sense. (An answer that is no JSON
+        # is a ValueError.)
+        self.no_answer = (
+            api.connection_error,
+            api.nonsense_error,
+            httpx2.HTTPError,
+            *DROPS,
+            ValueError,
+        )
+        self._no_connection = (
+            api.connection_error,
+            httpx2.HTTPError,
+            RequestException,
+            urllib3.exceptions.HTTPError,
+        )
+
+    def ask(self, path: str, also: Callable[[Fault], bool] | None = None) -> dict[str, Any]:
+        """The JSON object at the path, asked for as often as failures allow.
+
+        `also(fault)` says of faults that do not pass with time elsewhere whether they do here.
+        """
+
+        def ask() -> dict[str, Any]:
+            answer = self._get(f"{self.root}/{path}").json()
+            if not isinstance(answer, dict):
+                raise Dropped("the answer is no JSON object")
+            return answer
+
+        return self.patiently(ask, also)
+
+    def chunks(self, path: str, also: Callable[[Fault], bool] | None = None) -> Iterator[bytes]:
+        """The bytes at the path, in order and each once; drops are resumed.
+
+        Raises:
+            ApiError: the service refused.
+            DROPS, Changed: as `chunks_of` does.
+        """
+
+        def open_at(position: int) -> Response:
+            headers = {"Range": f"bytes={position}-"} if position else {}
+            return self._get(f"{self.root}/{path}", headers=headers, stream=True)
+
+        return chunks_of(open_at, partial(self._may_pass, also=also))
+
+    def patiently(self, call: Callable[[], T], also: Callable[[Fault], bool] | None = None) -> T:
+        """The call's answer, asked for as often as its failures allow; never used for `create`.
+
+        Raises:
+            Rejected: a clean no.
+            Unavailable: no answer in every try.
+        """
+        try:
+            for attempt in patience(partial(self._may_pass, also=also)):
+                with attempt:
+                    answer = call()
+        except (ApiError, self._api.status_error) as error:
+            fault = self.fault_of(error)
+            if fault.is_clean_no and fault.failure is not FailureClass.TRANSIENT:
+                raise self.rejected(fault) from None
+            raise self.unavailable(fault) from None
+        except self.no_answer as error:
+            raise Unavailable(*self.lost(error)) from None
+        return answer
+
+    def fault_of(self, error: Exception) -> Fault:
+        """What an error answer means, whichever way it came."""
+        if isinstance(error, ApiError):
+            return error.fault
+        answer: Any = error
+        return self._api.read_fault(answer.status_code, answer.body, answer.response.headers)
+
+    def rejected(self, fault: Fault) -> Rejected:
+        """The fault as a clean no."""
+        return Rejected(self.message(fault), fault.fix, fault.failure, fault.retry_after)
+
+    def unavailable(self, fault: Fault) -> Unavailable:
+        """The fault as no answer."""
+        return Unavailable(self.message(fault), fault.fix)
+
+    def message(self, fault: Fault) -> str:
+        """What the service said."""
+        # The original error is not chained to what is raised: it, too, may quote the key.
+        said = fault.message.replace(self._key, "…")
+        return f"The {self._api.name} API answered {fault.http} {fault.code or fault.kind}: {said}"
+
+    def lost(self, error: Exception) -> tuple[str, str]:
+        """What to say of a call without a proper answer, and what may help."""
+        if isinstance(error, self._no_connection) and not isinstance(error, ValueError):
+            host = urlsplit(self.root).netloc.rpartition("@")[2]
+            return (
+                f"No answer from the {self._api.name} API at {host}: {name_of_loss(error)}.",
+                f"Check the network and {self._api.address_variable}.",
+            )
+        said = str(error).replace(self._key, "…")
+        return f"No proper answer from the {self._api.name} API: {type(error).__name__}: {said}", ""
+
+    def _get(self, url: str, **options: Any) -> Response:
+        response = self._session.get(url, timeout=TIMEOUT_S, **options)
+        if response.status_code not in (200, 206):
+            with response:
+                raise ApiError(
+                    self._api.read_fault(response.status_code, _json(response), response.headers)
+                )
+        return response
+
+    def _may_pass(self, error: Exception, also: Callable[[Fault], bool] | None) -> bool | float:
+        if isinstance(error, ApiError | self._api.status_error):
+            fault = self.fault_of(error)
+            return (also is not None and also(fault)) or fault.wait
+        return isinstance(error, self.no_answer)
+
+
+def _json(response: Response) -> object:
+    try:
+        return response.json()
+    except ValueError:
+        return None
