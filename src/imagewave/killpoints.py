@@ -35,6 +35,9 @@ POINTS = (
 # Those of single calls, which batches do not pass.
 CALL_POINTS = ("call.after_claim", "call.before_answer")
 
+# That of renderings on own GPUs.
+RENDER_POINTS = ("render.before_record",)
+
 _name, _, _count = os.environ.get("IMAGEWAVE_KILL_AT", "").partition(":")
 _left = int(_count or 1)
 _lock = threading.Lock()

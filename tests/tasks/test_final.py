@@ -30,6 +30,7 @@ class Course:
             self.candidates,
             self.decisions,
             lane=LANE,
+            drawn={},
         )
 
     def play(self, *good: str, refusing: Sequence[str] = ()) -> list[str]:

@@ -33,9 +33,9 @@ def deploy(
 ) -> None:
     """Put imagewave on the Prefect server that PREFECT_API_URL names.
 
-    Creates the work pools `default` and `gpu`, the deployments `wave`, `share`, `watch` and
-    `upkeep`, and the automations for zombies, failures and budget stops. With a wave file, also a
-    deployment for that wave, of which one run at a time is let through. Repeat it whenever
+    Creates the work pools `default` and `gpu`, the deployments `wave`, `share`, `watch`, `upkeep`
+    and `render`, and the automations for zombies, failures and budget stops. With a wave file, also
+    a deployment for that wave, of which one run at a time is let through. Repeat it whenever
     something changes.
 
     Examples:

@@ -102,7 +102,8 @@ def provider(store: Store, needed: Collection[str] = ("google",)) -> Iterator[No
     """The keys and addresses of the providers that are needed: the user's, or the sandbox's."""
     variables = [variable for provider in needed for variable in _SETTINGS.get(provider, ())]
     # An address without a key is a mistake that the lane will name, not a wish for the sandbox.
-    if any(os.environ.get(variable) for variable in variables):
+    # Pictures from own GPUs are real, and a stand-in's must not be mixed with them.
+    if "self" in needed or any(os.environ.get(variable) for variable in variables):
         yield
         return
     from imagewave.sandbox.embedded import EmbeddedSandbox

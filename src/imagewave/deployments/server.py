@@ -36,7 +36,7 @@ _SILENCE = timedelta(seconds=90)
 _Labels = dict[str, str | list[str]]
 _FLOWS: _Labels = {
     "prefect.resource.role": "flow",
-    "prefect.resource.name": ["wave", "watch", "upkeep", "share"],
+    "prefect.resource.name": ["wave", "watch", "upkeep", "share", "render"],
 }
 _RUN: _Labels = {"prefect.resource.id": "prefect.flow-run.*"}
 _ENDS = ("Completed", "Waiting", "Failed", "OverBudget", "Crashed", "Cancelled", "Cancelling")
@@ -157,7 +157,7 @@ def _deploy_file(store: Store) -> Sequence[str]:
     if done.returncode:
         words = (done.stderr or done.stdout).strip()
         raise ImagewaveError(f"`prefect deploy` failed: {words}", f"Its input was {path}.")
-    return ("wave/wave", "share/share", "watch/watch", "upkeep/upkeep")
+    return ("wave/wave", "share/share", "watch/watch", "upkeep/upkeep", "render/render")
 
 
 def _put_automation(client: SyncPrefectClient, automation: Automation) -> str:

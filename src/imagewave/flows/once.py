@@ -110,6 +110,7 @@ def _asks(run: Run) -> list[Ask]:
         aspect_ratio=brief.aspect_ratio,
         prompt_chars=len(brief.text),
         thinking=wave.draft.thinking,
+        steps=wave.draft.steps,
     )
     requests = (
         Request(
@@ -122,6 +123,8 @@ def _asks(run: Run) -> list[Ask]:
             thinking=wave.draft.thinking,
             sample=sample,
             seed=seed(wave, prompt_id, sample),
+            steps=wave.draft.steps,
+            guidance=wave.draft.guidance,
         )
         for sample in range(brief.want)
     )

@@ -103,7 +103,7 @@ def stages(run: Run) -> str:
     prompts = expand(run)
     reruns = rerunning.load(run.store, run.wave.name, run.wave.revision)
     drafts, draft_asked = draft(run, prompts, reruns)
-    finals, final_asked = final(run, prompts, drafts, reruns)
+    finals, final_asked = final(run, prompts, drafts, draft_asked, reruns)
     deliver(whole(finals), whole({**draft_asked, **final_asked}), len(reruns))
     harvest(run)
     return report()
@@ -136,7 +136,8 @@ def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Dec
         asks = load(run.store, round)
         if asks is None:
             if redone < 0:
-                planned = draft_asks(run.store, run.wave, number, prompts, lane=run.lane.name)
+                lane = run.lanes.name_for(run.wave.draft.model)
+                planned = draft_asks(run.store, run.wave, number, prompts, lane=lane)
             else:
                 planned = again(run.store, run.wave, reruns[redone], Kind.DRAFT)
             asks = record(run.store, round, planned)
@@ -152,7 +153,11 @@ def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Dec
 
 
 def final(
-    run: Run, prompts: Prompts, drafts: Sequence[Decision], reruns: Sequence[Rerun]
+    run: Run,
+    prompts: Prompts,
+    drafts: Sequence[Decision],
+    drawn: Asked,
+    reruns: Sequence[Rerun],
 ) -> tuple[list[Decision], Asked]:
     """Rounds of finals: the accepted drafts', then others where a final fails.
 
@@ -172,7 +177,13 @@ def final(
                 planned = again(run.store, run.wave, redo, Kind.FINAL)
             else:
                 planned = final_asks(
-                    run.wave, prompts, drafts, list(seen.values()), decisions, lane=run.lane.name
+                    run.wave,
+                    prompts,
+                    drafts,
+                    list(seen.values()),
+                    decisions,
+                    lane=run.lanes.name_for(run.wave.final.model),
+                    drawn=drawn,
                 )
             asks = record(run.store, round, planned)
         if asks:

@@ -7,6 +7,7 @@ join key of all facts. Attempt, time and run are never part of it.
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,7 +68,12 @@ class Request:
     model; `reference_edge` is the longest edge in pixels that they are reduced to on sending
     (None: sent as stored). `response_schema` is a JSON schema as canonical JSON text; with it, the
     answer is JSON text. `seed` is a hint that providers may ignore; `sample` tells repeated asks
-    of one prompt apart.
+    of one prompt apart. `imported` is the SHA-256 of a picture that was made elsewhere, of which
+    there is nothing to ask: with `model`, where it comes from, it is all that its id is made of.
+
+    `steps`, `guidance`, `strength` and `loras` are for models on own GPUs: denoising steps, how
+    closely to follow the prompt, how much of a reference is drawn anew (0 to 1), and adapters, each
+    a file, folder or repository with "@" and its weight after it.
     """
 
     kind: Kind
@@ -84,6 +90,11 @@ class Request:
     temperature: float | None = None
     sample: int = 0
     seed: int | None = None
+    imported: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    strength: float | None = None
+    loras: tuple[str, ...] | None = None
 
     @cached_property
     def id(self) -> str:
@@ -102,6 +113,8 @@ class Request:
         fields: dict[str, Any] = orjson.loads(line)
         fields["kind"] = Kind(fields["kind"])
         fields["references"] = tuple(fields.get("references", ()))
+        if "loras" in fields:
+            fields["loras"] = tuple(fields["loras"])
         return cls(**fields)
 
     def _fields(self) -> dict[str, Any]:
@@ -110,6 +123,23 @@ class Request:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["references"] = list(self.references)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def lora_parts(text: str) -> tuple[str, float]:
+    """An adapter's source and its weight, 1 unless it says "@0.8" at its end.
+
+    Raises:
+        ValueError: there is no source, or no number behind the "@".
+    """
+    source, at, weight = text.rpartition("@")
+    if not at:
+        source, weight = text, "1"
+    if not source.strip():
+        raise ValueError("it names no adapter")
+    number = float(weight)
+    if not math.isfinite(number):
+        raise ValueError(f"{weight!r} is no weight")
+    return source, number
 
 
 def job_id(requests: Iterable[Request], round: str) -> str:

@@ -66,6 +66,10 @@ COLUMNS: dict[str, dict[str, str]] = {
             "accepted int, tried int, cap int, rate double, rate_low double, rate_high double, "
             "chance double, prior text, detail text"
         ),
+        "renders": (
+            "wave text, job_id text, request_id text, model text, numerics_id text, "
+            "gpu_seconds double"
+        ),
         "sweeps": "image text, path text, bytes long, reason text",
         "findings": "wave text, job_id text, kind text, key text, detail text",
         "shares": "wave text, job_id text, worker text, claim int, seconds double",
@@ -88,6 +92,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "assets": ("wave", "revision", "asset"),
     "steps": ("wave", "revision", "brief", "round"),
     "sweeps": ("image",),
+    "renders": ("job_id", "request_id"),
     "findings": ("job_id", "kind", "key", "detail"),
     "shares": ("job_id", "claim"),
 }

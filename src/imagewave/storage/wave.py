@@ -19,11 +19,24 @@ from pydantic import (
 )
 
 from imagewave.storage.briefs import Brief
-from imagewave.storage.requests import Kind, digest
+from imagewave.storage.requests import Kind, digest, lora_parts
 
 Usd = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pause = Annotated[float, Field(gt=0, le=86_400)]
+Steps = Annotated[StrictInt, Field(ge=1, le=1000)]
+Guidance = Annotated[float, Field(ge=0, le=100)]
+
+
+def _adapter(text: str) -> str:
+    try:
+        lora_parts(text)
+    except ValueError as error:
+        raise ValueError(f'such as "org/adapter" or "org/adapter@0.8": {error}') from None
+    return text
+
+
+Lora = Annotated[str, AfterValidator(_adapter)]
 
 EXPAND_RUBRIC = (
     "Write prompts for an image model from the brief. Keep every fact of the brief; add subject, "
@@ -106,6 +119,9 @@ class Draft(_Table):
     `size`, `quality` and `thinking` left out: the model's default size, its lowest quality where it
     has several, and its least thinking. What a job
     older than `age_limit_hours` has not brought is asked of `fallback_model`, if there is one.
+
+    For models on own GPUs: `steps` and `guidance` left out are what the model's authors advise;
+    `loras` are adapters, each a file, folder or repository, with its weight after an "@".
     """
 
     model: str = "gemini-3.1-flash-lite-image"
@@ -117,6 +133,9 @@ class Draft(_Table):
     max_rounds: StrictInt = Field(default=3, ge=1, le=20)
     confidence: float = Field(default=0.9, gt=0, lt=1)
     probe: StrictInt = Field(default=1, ge=1, le=100)
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    loras: tuple[Lora, ...] = ()
 
 
 class Screen(_Table):
@@ -175,8 +194,11 @@ class Final(_Table):
 
     `carry` says how the accepted draft's intent reaches the final: `reference` sends the draft as
     a reference image, `seed` its seed (for self-hosted models), `accept` takes the draft itself.
-    `quality` left out: the middle one, where the model has several. `fallback_model`: as for
-    drafts.
+    `quality` left out: the middle one, where the model has several. `fallback_model`, `steps`,
+    `guidance` and `loras`: as for drafts.
+
+    With `seed` at another size, or by another model, the draft is drawn over: `strength` is how
+    much of it is drawn anew, from 0 to 1.
     """
 
     model: str = "gemini-nano-banana-2.1"
@@ -186,6 +208,10 @@ class Final(_Table):
     thinking: str | None = None
     carry: Literal["reference", "seed", "accept"] = "reference"
     judge: StrictBool = True
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    loras: tuple[Lora, ...] = ()
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.35
 
 
 class Deliver(_Table):

@@ -16,7 +16,7 @@ from imagewave.storage.briefs import Brief, id_problem, slug
 from imagewave.storage.toml_lines import KeyPath
 from imagewave.storage.wave import Draft, Expand, Final, Judge
 
-LANES = ("gemini-batch", "openai-batch", "interactive")
+LANES = ("gemini-batch", "openai-batch", "interactive", "gpu")
 """The lanes that a wave may name."""
 
 BUILT_IN_FIELDS = ("text", "brief", "aspect_ratio")
@@ -152,6 +152,8 @@ class ModelCheck:
     def __init__(self, lane: str, today: date | None) -> None:
         # With a lane that does not exist, which is a fault of its own, any lane may be meant.
         self._lanes = {lane} if lane in LANES else set(LANES)
+        # Bulk drafts come from own GPUs, and finals perhaps from somebody's API.
+        self._other_lanes = set(LANES) if lane == "gpu" else self._lanes
         self._today = today
         self.faults: list[Fault] = []
         self.warnings: list[str] = []
@@ -184,13 +186,14 @@ class ModelCheck:
                 "quality": self._quality("draft", table.quality, model, at=0),
                 "thinking": self._thinking("draft", table.thinking, model) or least,
                 "fallback_model": self._fallback("draft", table.fallback_model, model),
+                **self._on_own_gpus("draft", table, model),
             }
         )
 
     def final(self, table: Final) -> Final:
         if table.carry == "accept":
             return table
-        model = self._model(("final", "model"), table.model, "image")
+        model = self._model(("final", "model"), table.model, "image", self._other_lanes)
         if model is None:
             return table
         self.image_models.append(model)
@@ -212,13 +215,14 @@ class ModelCheck:
                 "fallback_model": self._fallback(
                     "final", table.fallback_model, model, carries=table.carry == "reference"
                 ),
+                **self._on_own_gpus("final", table, model),
             }
         )
 
     def _fallback(self, table: str, name: str, first: catalog.Model, carries: bool = False) -> str:
         """The id of the model that takes over from the first one; "" where none is named."""
         path = (table, "fallback_model")
-        model = self._model(path, name, "image") if name else None
+        model = self._model(path, name, "image", self._other_lanes) if name else None
         if model is None:
             return ""
         if model.id == first.id:
@@ -228,6 +232,22 @@ class ModelCheck:
             self._takes_references(model, path)
         self.image_models.append(model)
         return model.id
+
+    def _on_own_gpus(
+        self, table: str, given: Draft | Final, model: catalog.Model
+    ) -> dict[str, object]:
+        """Steps and guidance as they will be used; a fault where the model has neither."""
+        if model.provider == "self":
+            return {
+                "steps": given.steps or model.steps,
+                "guidance": model.guidance if given.guidance is None else given.guidance,
+            }
+        for key in ("steps", "guidance", "loras"):
+            if getattr(given, key):
+                message = f"{model.id!r} is not rendered on own GPUs, so it has no {key}."
+                fault = Fault(path=(table, key), message=message, fix=f"Leave {key} out.")
+                self.faults.append(fault)
+        return {}
 
     def _takes_references(self, model: catalog.Model, path: KeyPath) -> None:
         if model.reference_limit < 1:
@@ -257,7 +277,11 @@ class ModelCheck:
             )
             return
 
-    def _model(self, path: KeyPath, name: str, kind: str) -> catalog.Model | None:
+    def _model(
+        self, path: KeyPath, name: str, kind: str, lanes: Collection[str] | None = None
+    ) -> catalog.Model | None:
+        """The model, if it lives, is of that kind and is reached by one of the lanes (None: the
+        wave's)."""
         try:
             model = catalog.find_model(name)
             warning = catalog.require_alive(model, self._today)
@@ -270,10 +294,10 @@ class ModelCheck:
             self._refuse(path, f"{model.id!r} is a model for {model.kind}s, not {kind}s.", kind)
             return None
         # What judges or writes has a lane of its own where another provider draws.
-        allowed = set(LANES) if kind == "text" else self._lanes
+        allowed = set(LANES) if kind == "text" else set(lanes or self._lanes)
         if not allowed & set(model.lanes):
-            lanes = " or ".join(sorted(self._lanes))
-            self._refuse(path, f"{model.id!r} cannot be reached by {lanes}.", kind)
+            tried = " or ".join(sorted(allowed))
+            self._refuse(path, f"{model.id!r} cannot be reached by {tried}.", kind)
             return None
         return model
 

@@ -76,6 +76,8 @@ def collect(store: Store, job_id: str, lane: Lane, status: JobStatus, pool: Pool
     _append_images(store, job_id, taken, metrics)
     reached("collect.between_facts")
     facts.append(store, "findings", job_id, _finding_rows(plan, job_id, taken.findings))
+    if renders := _render_rows(plan, job_id, taken):
+        facts.append(store, "renders", job_id, renders)
     facts.append(store, "results", job_id, rows)
     reached("collect.before_capture")
     # The facts that stand, not those just computed: another process may have written them first.
@@ -286,6 +288,22 @@ def _append_images(store: Store, job_id: str, taken: _Intake, metrics: dict[str,
     ]
     facts.append(store, "images", job_id, images)
     facts.append(store, "metrics", job_id, [metrics_row(*item) for item in metrics.items()])
+
+
+def _render_rows(plan: Plan, job_id: str, taken: _Intake) -> list[dict[str, object]]:
+    """What own GPUs spent on each picture, and which others have the promise of its bits."""
+    return [
+        {
+            "wave": plan.wave,
+            "job_id": job_id,
+            "request_id": key,
+            "model": plan.model,
+            "numerics_id": outcome.numerics_id,
+            "gpu_seconds": float(outcome.usage.gpu_seconds),
+        }
+        for key, outcome in taken.outcomes.items()
+        if outcome.usage is not None and outcome.usage.gpu_seconds is not None
+    ]
 
 
 def metrics_row(sha256: str, metrics: Metrics) -> dict[str, object]:

@@ -63,6 +63,7 @@ def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane:
                     aspect_ratio=request.aspect_ratio,
                     prompt_chars=len(request.prompt),
                     thinking=request.thinking,
+                    steps=request.steps,
                 )
             asks.append(
                 Ask(
@@ -101,6 +102,9 @@ def _draws(
                 thinking=wave.draft.thinking,
                 sample=sample,
                 seed=seed(wave, prompt_id, sample),
+                steps=wave.draft.steps,
+                guidance=wave.draft.guidance,
+                loras=wave.draft.loras or None,
             ),
         )
 
@@ -149,10 +153,14 @@ def _what(tier: str, model: str, use_case: str) -> str:
 class _Past:
     """What earlier rounds of the wave asked for and got, by brief.
 
-    `samples` counts what was asked of each (brief, prompt id). `barred` are the prompts that were
+    Imported pictures say nothing of the model's rate: of them, only those that passed are counted,
+    as `imported`; `rounds` are those that asked the model. `samples` counts what was asked of each
+    (brief, prompt id). `barred` are the prompts that were
     turned down and never drew a picture; `refusals` the reasons for that, by brief.
     """
 
+    rounds: int = 0
+    imported: Counter[str] = field(default_factory=Counter)
     tried: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
     unjudged: Counter[str] = field(default_factory=Counter)
@@ -173,11 +181,11 @@ def _look_back(store: Store, wave: Wave, number: int) -> _Past:
     past = _Past()
     if number == 1:
         return past
-    asks = [
-        ask
-        for earlier in range(1, number)
-        for ask in rounds.load(store, _round(wave, earlier)) or ()
-    ]
+    asked = [rounds.load(store, _round(wave, earlier)) or [] for earlier in range(1, number)]
+    past.rounds = sum(any(not ask.request.imported for ask in asks) for asks in asked)
+    everything = [ask for asks in asked for ask in asks]
+    asks = [ask for ask in everything if not ask.request.imported]
+    brought = {(ask.brief, ask.request.id) for ask in everything if ask.request.imported}
     found = rounds.answers(store, {ask.request.id for ask in asks})
     drawn, refused = set(), set()
     for ask in asks:
@@ -193,6 +201,9 @@ def _look_back(store: Store, wave: Wave, number: int) -> _Past:
             past.refusals.setdefault(ask.brief, Counter())[answer.reason] += 1
     past.barred = refused - drawn
     for row in facts.read(store, "decisions", decisions_part(wave, "draft", number - 1)) or ():
+        if (row["brief"], row["request_id"]) in brought:
+            past.imported[row["brief"]] += row["decision"] != "rejected"
+            continue
         past.passed[row["brief"]] += row["decision"] != "rejected"
         past.unjudged[row["brief"]] += row["reason"].startswith(NOT_JUDGED)
     return past
@@ -210,23 +221,24 @@ def _steps(
     if (standing := facts.read(store, "steps", part)) is None:
         allowed = policy(wave.draft)
         priors = _priors(store, wave, past)
-        free = _paid_before(store, wave, prompts) if number == 1 else {}
+        free = _paid_before(store, wave, prompts) if past.rounds == 0 else {}
         rows = []
         for brief in wave.briefs:
             passed, tried = past.counts(brief.id)
             prior = priors[brief.id]
+            want = max(0, brief.want - past.imported[brief.id])
             step = next_step(
                 prior,
                 allowed,
-                want=brief.want,
+                want=want,
                 accepted=passed,
                 tried=tried,
-                round=number,
+                round=past.rounds + 1,
                 unjudged=past.unjudged[brief.id],
             )
             if step.drafts and not past.usable(brief.id, prompts):
                 step = Step(drafts=0, reason=Reason.REFUSED, rate=step.rate, chance=0.0)
-            if free.get(brief.id, 0) >= brief.want:
+            if free.get(brief.id, 0) >= want > 0:
                 # These may be enough, and then nothing need be paid at all.
                 step = replace(step, drafts=free[brief.id], reason=Reason.REUSED)
             low, high = step.rate.interval()
@@ -239,9 +251,9 @@ def _steps(
                     "drafts": step.drafts,
                     "reason": step.reason,
                     "want": brief.want,
-                    "accepted": passed,
+                    "accepted": passed + past.imported[brief.id],
                     "tried": tried,
-                    "cap": allowed.cap(brief.want),
+                    "cap": allowed.cap(want),
                     "rate": step.rate.mean,
                     "rate_low": low,
                     "rate_high": high,

@@ -4,8 +4,9 @@ Where no other draft is left, a draft whose final failed is rendered again as an
 that costs one final, where a further draft would cost itself and a final too.
 """
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import estimate
@@ -27,11 +28,12 @@ def final_asks(
     decisions: Sequence[Decision],
     *,
     lane: str,
+    drawn: Mapping[tuple[str, str], Ask],
 ) -> list[Ask]:
     """The next round of finals; [] when every brief has enough or its drafts are used up.
 
-    `drafts` are the decisions on drafts; `candidates` the finals of earlier rounds, `decisions`
-    those on them.
+    `drafts` are the decisions on drafts, and `drawn` the asks that they came of, by brief and
+    request; `candidates` the finals of earlier rounds, `decisions` those on them.
     """
     ranked: dict[str, list[Decision]] = defaultdict(list)
     for draft in sorted(drafts, key=lambda draft: draft.rank):
@@ -59,26 +61,64 @@ def final_asks(
         ]
         open.sort(key=lambda draft: renders[draft.brief, draft.request_id])
         asks += [
-            _ask(wave, prompts, draft, renders[brief.id, draft.request_id], lane)
+            _ask(
+                wave,
+                prompts,
+                draft,
+                renders[brief.id, draft.request_id],
+                lane,
+                drawn,
+            )
             for draft in open[: max(0, brief.want - len(good[brief.id]))]
         ]
     return asks
 
 
-def _ask(wave: Wave, prompts: Prompts, draft: Decision, sample: int, lane: str) -> Ask:
+def drawn_over(wave: Wave, model: str, size: str | None) -> bool:
+    """Whether a final is made of the picture itself that this model drew at this size.
+
+    On own GPUs the same noise gives the same picture again; at another size, or by another model,
+    it is unrelated, and what carries the draft's intent is the draft.
+    """
+    final = wave.final
+    own = final.carry == "seed" and find_model(final.model).provider == "self"
+    return own and (final.model, final.size) != (model, size)
+
+
+def _ask(
+    wave: Wave,
+    prompts: Prompts,
+    draft: Decision,
+    sample: int,
+    lane: str,
+    drawn: Mapping[tuple[str, str], Ask],
+) -> Ask:
     model = find_model(wave.final.model)
     text = dict(prompts[draft.brief])[draft.prompt_id]
+    references = (draft.image,) if wave.final.carry == "reference" else ()
+    number, strength, steps = seed(wave, draft.prompt_id, sample), None, wave.final.steps
+    if wave.final.carry == "seed" and model.provider == "self":
+        first = drawn[draft.brief, draft.request_id].request
+        if drawn_over(wave, first.model, first.size):
+            references, strength = (draft.image,), wave.final.strength
+            steps = steps and math.ceil(steps * strength)
+        elif sample == 0 and first.seed is not None:
+            number = first.seed
     request = Request(
         kind=Kind.FINAL,
         model=model.id,
         prompt=text,
-        references=(draft.image,) if wave.final.carry == "reference" else (),
+        references=references,
         aspect_ratio=wave.brief(draft.brief).aspect_ratio,
         size=wave.final.size,
         quality=wave.final.quality,
         thinking=wave.final.thinking,
         sample=sample,
-        seed=seed(wave, draft.prompt_id, sample),
+        seed=number,
+        steps=wave.final.steps,
+        guidance=wave.final.guidance,
+        strength=strength,
+        loras=wave.final.loras or None,
     )
     cost = estimate(
         model,
@@ -89,6 +129,7 @@ def _ask(wave: Wave, prompts: Prompts, draft: Decision, sample: int, lane: str) 
         prompt_chars=len(text),
         references=len(request.references),
         thinking=wave.final.thinking,
+        steps=steps,
     )
     return Ask(
         brief=draft.brief,

@@ -58,7 +58,14 @@ def fallback_asks(asks: Sequence[Ask], model_name: str, *, lane: str) -> list[As
         if quality not in model.qualities:
             quality = model.qualities[0] if model.qualities else None
         request = replace(
-            ask.request, model=model.id, size=size, quality=quality, thinking=thinking
+            ask.request,
+            model=model.id,
+            size=size,
+            quality=quality,
+            thinking=thinking,
+            steps=model.steps,
+            guidance=model.guidance,
+            loras=None,
         )
         cost = estimate(
             model,

@@ -1,5 +1,6 @@
 """What one call of each stage of a wave costs, before any is made: the mean over its briefs."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from imagewave.storage.catalog import Model, find_model, require_alive
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.wave import Wave
 from imagewave.tasks.expand import expansion_asks
+from imagewave.tasks.final import drawn_over
 from imagewave.tasks.judge import judge_cost, judge_request
 from imagewave.tasks.lanes import lane_name
 
@@ -27,6 +29,7 @@ class Quote:
     size: str | None = None
     quality: str | None = None
     thinking: str | None = None
+    steps: int | None = None
 
     def usd(self, prompt_chars: int, references: int = 0) -> Decimal:
         """USD that one picture is expected to cost.
@@ -43,6 +46,7 @@ class Quote:
             references=references,
             thinking=self.thinking,
             quality=self.quality,
+            steps=self.steps,
         )
 
 
@@ -56,12 +60,16 @@ def drafts_of(wave: Wave) -> Quote:
         size=wave.draft.size,
         quality=wave.draft.quality,
         thinking=wave.draft.thinking,
+        steps=wave.draft.steps,
     )
 
 
 def finals_of(wave: Wave) -> Quote:
     """The wave's finals."""
     model = find_model(wave.final.model)
+    steps = wave.final.steps
+    if steps and drawn_over(wave, wave.draft.model, wave.draft.size):
+        steps = math.ceil(steps * wave.final.strength)
     return Quote(
         model=model,
         lane=lane_name(model, wave.lane),
@@ -69,6 +77,7 @@ def finals_of(wave: Wave) -> Quote:
         size=wave.final.size,
         quality=wave.final.quality,
         thinking=wave.final.thinking,
+        steps=steps,
     )
 
 

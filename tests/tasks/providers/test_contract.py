@@ -212,7 +212,8 @@ only_batches = pytest.mark.parametrize("bench", BATCHES, indirect=True)
 
 
 def test_every_lane_that_a_wave_may_name_is_held_to_this() -> None:
-    assert {way.lane for way in WAYS.values()} == set(LANES)
+    """But own GPUs, which no sandbox stands in for: test_gpu.py holds them to the same."""
+    assert {way.lane for way in WAYS.values()} | {"gpu"} == set(LANES)
 
 
 def test_it_says_who_it_is(bench: Bench) -> None:

@@ -65,6 +65,11 @@ class Model:
     is known. `price` names provider and model in genai-prices; `token_prices` (USD per million
     tokens) and `usd_per_image` (per size, or under "any") stand in where that package has none.
     `pixels` maps (aspect ratio, size) to (width, height).
+
+    For models on own GPUs: `weights` is a repository of the Hugging Face hub or a folder,
+    `revision` its commit; `steps` and `guidance` are what its authors advise; `batch` pictures of
+    its default size are rendered together. `gpu_seconds` are those that one picture of a size takes
+    at `steps`, `gpu_usd_per_hour` what an hour of the GPU costs.
     """
 
     id: str
@@ -94,6 +99,13 @@ class Model:
     batch_multiplier: Decimal | None = None
     token_prices: tuple[TokenPrice, ...] = ()
     usd_per_image: Mapping[str, Decimal] = field(default_factory=dict)
+    weights: str = ""
+    revision: str = ""
+    steps: int | None = None
+    guidance: float | None = None
+    batch: int = 4
+    gpu_seconds: Mapping[str, Decimal] = field(default_factory=dict)
+    gpu_usd_per_hour: Decimal | None = None
     notes: str = ""
     sources: tuple[Source, ...] = ()
 

@@ -6,9 +6,10 @@ names it, never zero.
 """
 
 import math
+import os
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from decimal import ROUND_HALF_UP, ROUND_UP, Decimal
+from decimal import ROUND_HALF_UP, ROUND_UP, Decimal, InvalidOperation
 from functools import lru_cache
 
 from genai_prices import types as tokens
@@ -23,6 +24,9 @@ CHARS_PER_TOKEN = 3
 TEXT_ANSWER_TOKENS = 1024
 """Output tokens assumed for a text answer where the caller knows nothing better."""
 
+GPU_HOUR_VARIABLE = "IMAGEWAVE_GPU_USD_PER_HOUR"
+"""Environment variable: USD that an hour of one's own GPU costs, unless the model's row says so."""
+
 _NANO = Decimal("1e-9")
 
 
@@ -36,7 +40,8 @@ class Usage:
 
     `image_tokens` are output tokens of images, `text_tokens` all other answer tokens,
     `thought_tokens` those of thinking. `reference_tokens` are those of the prompt's tokens that
-    stand for images, where the provider bills them apart.
+    stand for images, where the provider bills them apart. On own GPUs there are no tokens, but
+    `gpu_seconds` of a GPU, loading shared out, at `gpu_usd_per_hour`.
     """
 
     prompt_tokens: int
@@ -44,6 +49,8 @@ class Usage:
     text_tokens: int
     thought_tokens: int
     reference_tokens: int = 0
+    gpu_seconds: Decimal | None = None
+    gpu_usd_per_hour: Decimal | None = None
 
 
 def estimate(
@@ -57,13 +64,15 @@ def estimate(
     output_tokens: int | None = None,
     quality: str | None = None,
     aspect_ratio: str | None = None,
+    steps: int | None = None,
     today: date | None = None,
 ) -> Decimal:
     """USD that one request is expected to cost, rather a little too much than too little.
 
     `prompt_chars` counts prompt and system instruction, `references` the images sent along.
     `output_tokens` matters for text models only. `quality` is for models that have several,
-    `aspect_ratio` (None: 1:1) for those whose tokens depend on it.
+    `aspect_ratio` (None: 1:1) for those whose tokens depend on it, `steps` (None: the model's) for
+    those on own GPUs.
 
     Raises:
         UnknownPrice: some price or token count that it needs is not known.
@@ -72,6 +81,9 @@ def estimate(
     multiplier = _batch_multiplier(model, lane)
     if model.usd_per_image:
         return (_usd_per_image(model, size, quality) * multiplier).quantize(_NANO, ROUND_UP)
+    if model.provider == "self":
+        hourly = gpu_usd_per_hour(model)
+        return (_gpu_seconds(model, size, steps) * hourly / 3600).quantize(_NANO, ROUND_UP)
     prompt, seen = math.ceil(prompt_chars / CHARS_PER_TOKEN), 0
     if references:
         if model.reference_tokens is None:
@@ -91,11 +103,17 @@ def estimate(
 def metered(model: Model, usage: Usage, *, lane: str, at: date) -> Decimal:
     """USD that a request did cost, by the tokens its provider reported and the prices of that day.
 
-    prompt · in + image · img + (text + thoughts) · out, times the multiplier of a batch lane.
+    prompt · in + image · img + (text + thoughts) · out, times the multiplier of a batch lane; on
+    own GPUs seconds · USD per hour ÷ 3600.
 
     Raises:
         UnknownPrice: no token price, or none for batches.
     """
+    if usage.gpu_seconds is not None:
+        hourly = usage.gpu_usd_per_hour
+        if hourly is None:
+            hourly = gpu_usd_per_hour(model)
+        return (usage.gpu_seconds * hourly / 3600).quantize(_NANO, ROUND_HALF_UP)
     cost = _token_cost(model, usage, at) * _batch_multiplier(model, lane)
     return cost.quantize(_NANO, ROUND_HALF_UP)
 
@@ -178,6 +196,38 @@ def _optional(rate: Decimal | tokens.TieredPrices | None) -> Decimal | None:
     return None if rate is None else _base(rate)
 
 
+def gpu_usd_per_hour(model: Model) -> Decimal:
+    """USD that an hour of the GPU costs on which this model runs.
+
+    Raises:
+        UnknownPrice: nobody has said, or not as a number.
+    """
+    if model.gpu_usd_per_hour is not None:
+        return model.gpu_usd_per_hour
+    said = os.environ.get(GPU_HOUR_VARIABLE, "").strip()
+    try:
+        hourly = Decimal(said)
+    except InvalidOperation:
+        hourly = Decimal("NaN")
+    if not hourly.is_finite() or hourly < 0:
+        shown = f"{GPU_HOUR_VARIABLE}={said[:40]!r} is no price" if said else "nobody has said it"
+        raise UnknownPrice(
+            f"The cost of {model.id!r} needs the hourly price of the GPU, and {shown}.",
+            f"Set {GPU_HOUR_VARIABLE} to USD per hour (0: it costs nothing), or gpu_usd_per_hour"
+            f" for the model in the file that ${USER_FILE} names.",
+        )
+    return hourly
+
+
+def _gpu_seconds(model: Model, size: str | None, steps: int | None) -> Decimal:
+    """Seconds that one picture takes on a GPU: in proportion to its steps."""
+    size = size or model.default_size
+    if size is None or size not in model.gpu_seconds:
+        raise _unknown(model, f"the GPU seconds of an image of size {size}", "gpu_seconds")
+    seconds = model.gpu_seconds[size]
+    return seconds * steps / model.steps if steps and model.steps else seconds
+
+
 def _batch_multiplier(model: Model, lane: str) -> Decimal:
     if not lane.endswith("-batch"):
         return Decimal(1)
@@ -217,9 +267,6 @@ def _rates(model: Model, at: date) -> tokens.ModelPrice:
         )
     rates = _package_rates(model.price, at) if model.price else None
     if rates is None or rates.input_mtok is None or rates.output_mtok is None:
-        if model.provider == "self":
-            what = "the hourly price of the GPU pool and the seconds taken"
-            raise UnknownPrice(f"The cost of {model.id!r} needs {what}, which nobody has given.")
         raise _unknown(model, "the token prices", "token_prices")
     return rates
 
