@@ -3,18 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Installed again whenever the dependencies change.
 STAMP := .venv/installed
+# Rendering has libraries of its own, which nobody else need wait for.
+GPU := .venv-gpu
+GPU_STAMP := $(GPU)/installed
 
-.PHONY: help run test test-long check lint types format chaos bench audit clean
+.PHONY: help run test test-long test-gpu check lint types format chaos bench audit clean
 
 help:
 	@echo "make run      run examples/spring-covers.toml on the embedded sandbox"
 	@echo "make test     pass the tests"
 	@echo "make test-long pass the tests of deployments: servers, workers, schedules"
+	@echo "make test-gpu pass the tests of rendering, on CPU with tiny models; installs torch"
 	@echo "make check    ruff and mypy, as CI runs them"
 	@echo "make chaos    a hundred random kills (long)"
 	@echo "make bench    the benchmarks (long)"
 	@echo "make audit    known vulnerabilities of the dependencies (asks PyPI's advisory service)"
-	@echo "make clean    remove .venv and caches, but no data"
+	@echo "make clean    remove .venv, .venv-gpu and caches, but no data"
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +34,17 @@ test: $(STAMP)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow and not chaos' --timeout 900
+
+$(GPU_STAMP): pyproject.toml
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/python -m pip install --quiet --upgrade pip
+	$(GPU)/bin/python -m pip install --quiet --editable '.[fast,gpu]' --group dev
+	@touch $(GPU_STAMP)
+
+test-gpu: $(GPU_STAMP)
+	$(GPU)/bin/python -m pytest tests/tasks/rendering tests/tasks/providers/test_gpu.py \
+		tests/tasks/test_local_judge.py
+	$(GPU)/bin/python -m pytest tests/deployments/test_render.py -m slow --timeout 900
 
 check: lint types
 
@@ -61,4 +76,4 @@ audit: $(STAMP)
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement .venv/audited.txt
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv $(GPU) .pytest_cache .ruff_cache .mypy_cache

@@ -9,6 +9,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 from imagewave.storage.catalog import Model, TokenPrice, find_model, models
 from imagewave.storage.catalog.prices import (
+    GPU_HOUR_VARIABLE,
     UnknownPrice,
     Usage,
     cost_per_accepted,
@@ -259,7 +260,7 @@ def test_a_judgement_costs_its_picture_and_its_answer() -> None:
         ("gpt-image-2.6-flare", "interactive", ["gpt-image-2.6-flare", "token prices"]),
         ("gpt-image-2.5-flare", "openai-batch", ["output tokens", "1K", "image_tokens"]),
         ("chatgpt-image-latest", "openai-batch", ["batch price", "batch_multiplier"]),
-        ("sdxl", "gpu", ["hourly price"]),
+        ("sdxl", "gpu", ["hourly price", "IMAGEWAVE_GPU_USD_PER_HOUR"]),
         ("midjourney", "interactive", ["token prices"]),
         ("imagen-4", "interactive", ["token prices"]),
     ],
@@ -303,6 +304,54 @@ def test_an_image_rate_of_the_users_own_applies_to_images_only() -> None:
     priced = replace(find_model("gpt-image-2.6-flare"), token_prices=(price,))
     usage = Usage(1_000_000, 1_000_000, 1_000_000, 0)
     assert metered(priced, usage, lane="interactive", at=TODAY) == 13
+
+
+class TestOwnGpus:
+    @pytest.fixture(autouse=True)
+    def an_hour_costs_360(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(GPU_HOUR_VARIABLE, "3.60")
+
+    def test_a_picture_costs_its_seconds_in_proportion_to_its_steps(self) -> None:
+        model = find_model("sdxl")
+        seconds = model.gpu_seconds["1K"]
+        assert model.steps == 30
+        costs = {
+            steps: estimate(model, lane="gpu", prompt_chars=99, steps=steps)
+            for steps in (None, 30, 15)
+        }
+        thousandth = Decimal("0.001")  # of 3.60 USD per hour: a second
+        assert costs == {
+            None: seconds * thousandth,
+            30: seconds * thousandth,
+            15: seconds * thousandth / 2,
+        }
+        large = estimate(model, lane="gpu", size="2K", prompt_chars=99)
+        assert large == model.gpu_seconds["2K"] * thousandth > costs[None]
+
+    def test_the_hour_is_the_model_s_own_where_it_says(self) -> None:
+        own = replace(find_model("sdxl"), gpu_usd_per_hour=Decimal("7.20"))
+        plain = estimate(find_model("sdxl"), lane="gpu", prompt_chars=0)
+        assert estimate(own, lane="gpu", prompt_chars=0) == 2 * plain
+
+    def test_seconds_spent_are_charged_as_they_were_held(self) -> None:
+        usage = Usage(0, 0, 0, 0, gpu_seconds=Decimal("0.5"), gpu_usd_per_hour=Decimal("7.20"))
+        assert metered(find_model("sdxl"), usage, lane="gpu", at=TODAY) == Decimal("0.001")
+
+    def test_seconds_that_nobody_knows_are_an_error(self) -> None:
+        with pytest.raises(UnknownPrice, match=r"GPU seconds.*gpu_seconds"):
+            estimate(find_model("qwen-image-2.1"), lane="gpu", prompt_chars=0)
+
+    @pytest.mark.parametrize("said", ["much", "-1", "nan", "inf", " "])
+    def test_what_is_no_price_is_an_error(self, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(GPU_HOUR_VARIABLE, said)
+        with pytest.raises(UnknownPrice, match="hourly price"):
+            estimate(find_model("sdxl"), lane="gpu", prompt_chars=0)
+
+    def test_an_hour_may_cost_nothing_if_somebody_says_so(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(GPU_HOUR_VARIABLE, "0")
+        assert estimate(find_model("sdxl"), lane="gpu", prompt_chars=0) == 0
 
 
 PRICED = [model for model in models() if model.price]

@@ -395,6 +395,52 @@ def test_seeds_are_warned_of_where_they_are_hints(load: Load) -> None:
     assert "hints" in warning
 
 
+OWN = MINIMAL.replace('"tiny"', '"tiny"\nlane = "gpu"')
+
+
+def test_own_gpus_draw_with_what_a_model_s_authors_advise_unless_told(load: Load) -> None:
+    wave = load(OWN + '[draft]\nmodel = "sdxl"\n[final]\nmodel = "sdxl"\ncarry = "seed"\n')
+    assert (wave.draft.steps, wave.draft.guidance, wave.draft.loras) == (30, 5.0, ())
+    assert (wave.final.steps, wave.final.strength) == (30, 0.35)
+    assert wave.warnings == ()
+
+    told = 'steps = 12\nguidance = 0\nloras = ["org/style", "/a/b.safetensors@0.5"]\n'
+    wave = load(OWN + '[draft]\nmodel = "sdxl"\n' + told + '[final]\ncarry = "accept"\n')
+    assert (wave.draft.steps, wave.draft.guidance) == (12, 0.0)
+    assert wave.draft.loras == ("org/style", "/a/b.safetensors@0.5")
+
+
+def test_drafts_of_own_gpus_may_have_finals_by_an_api(load: Load) -> None:
+    wave = load(OWN + '[draft]\nmodel = "schnell"\nfallback_model = "lite"\n')
+    assert (wave.final.model, wave.final.carry) == ("gemini-nano-banana-2.1", "reference")
+    assert wave.draft.fallback_model == "gemini-3.1-flash-lite-image"
+    [problem] = problems(load, OWN + '[draft]\nmodel = "lite"\n')
+    assert problem[1] == "draft.model"
+    assert "cannot be reached by gpu" in problem[2]
+    [problem] = problems(load, MINIMAL + '[final]\nmodel = "sdxl"\ncarry = "seed"\n')
+    assert "cannot be reached by gemini-batch" in problem[2]
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "words"),
+    [
+        ('model = "lite"\nsteps = 4', "draft.steps", "not rendered on own GPUs"),
+        ('model = "lite"\nloras = ["a/b"]', "draft.loras", "Leave loras out"),
+        ('model = "sdxl"\nsteps = 0', "draft.steps", "greater than or equal to 1"),
+        ('model = "sdxl"\nloras = ["a/b@much"]', "draft.loras[1]", "org/adapter@0.8"),
+        ('model = "sdxl"\nloras = ["@0.5"]', "draft.loras[1]", "names no adapter"),
+        ('model = "sdxl"\nloras = ["a@nan"]', "draft.loras[1]", "is no weight"),
+    ],
+)
+def test_what_is_wrong_with_a_rendering_is_told(
+    load: Load, keys: str, key: str, words: str
+) -> None:
+    lane = MINIMAL if "lite" in keys else OWN
+    [problem] = problems(load, lane + f'[final]\ncarry = "accept"\n[draft]\n{keys}\n')
+    assert problem[1] == key
+    assert words in problem[2]
+
+
 def test_a_ratio_must_suit_every_image_model_that_is_used(load: Load) -> None:
     wide = HEAD + '[[brief]]\ntext = "a"\naspect_ratio = "8:1"\n[draft]\nmodel = "2.1"\n'
     assert load(wide).briefs[0].aspect_ratio == "8:1"

@@ -1,12 +1,18 @@
 """The finals: the accepted drafts' first, others where one fails, and an end to it."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
+import pytest
 from tests.tasks.waves import brief, drawn, prompts, refused, wave
 
+from imagewave.storage.catalog import find_model
+from imagewave.storage.catalog.prices import GPU_HOUR_VARIABLE, estimate
+from imagewave.storage.requests import Kind, Request
 from imagewave.storage.rounds import Answer, Ask
-from imagewave.storage.wave import Final, Wave
+from imagewave.storage.wave import Draft, Final, Wave
 from imagewave.tasks.final import RENDERS, final_asks
+from imagewave.tasks.quotes import finals_of
 from imagewave.tasks.select import Candidate, Decision, decide
 
 LANE = "gemini-batch"
@@ -94,6 +100,68 @@ def test_a_final_carries_its_draft_as_the_wave_says() -> None:
     assert (by_reference.request.model, by_reference.request.size) == (FINAL.model, "2K")
     # The draft goes along at a price.
     assert by_reference.estimate_usd > by_seed.estimate_usd
+
+
+class TestOwnGpus:
+    """Seeds reproduce a picture there, at its own size; at another, the draft is drawn over."""
+
+    @pytest.fixture(autouse=True)
+    def an_hour_costs_360(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(GPU_HOUR_VARIABLE, "3.60")
+
+    def plan(self, final: Final, renders: int = 0) -> Ask:
+        drafts = Draft(model="sdxl", size="1K", steps=30, guidance=5.0)
+        of = wave(brief("tulips", 1), draft=drafts, final=final, lane="gpu")
+        [(prompt_id, text)] = prompts(of)["tulips"]
+        request = Request(
+            kind=Kind.DRAFT,
+            model="sdxl",
+            prompt=text,
+            aspect_ratio="1:1",
+            size="1K",
+            sample=3,
+            seed=77,
+            steps=30,
+            guidance=5.0,
+        )
+        asks = {
+            ("tulips", "a"): Ask(
+                brief="tulips", prompt_id=prompt_id, request=request, estimate_usd=Decimal(0)
+            )
+        }
+        tried: list[Candidate] = []
+        for _ in range(renders + 1):
+            [ask] = final_asks(
+                of, prompts(of), [draft("a", 1, of)], tried, [], lane="gpu", drawn=asks
+            )
+            failed = Candidate(ask=ask, answer=drawn(ask), failed_checks=("blur",), judgement=None)
+            tried.append(failed)
+        return ask
+
+    def test_at_its_size_the_seed_alone_carries_a_draft(self) -> None:
+        final = Final(model="sdxl", size="1K", carry="seed", steps=50, guidance=5.0)
+        request = self.plan(final).request
+        assert (request.seed, request.references, request.strength) == (77, (), None)
+        assert (request.steps, request.guidance) == (50, 5.0)
+        assert self.plan(final, renders=1).request.seed != 77, "another sample is another picture"
+
+    def test_at_another_size_the_draft_is_drawn_over(self) -> None:
+        final = Final(model="sdxl", size="2K", carry="seed", steps=30, guidance=5.0, strength=0.5)
+        ask = self.plan(final)
+        assert (ask.request.references, ask.request.strength) == (("a" * 64,), 0.5)
+        assert ask.request.steps == 30
+        # Of its steps only those from the middle on are done, and paid.
+        sdxl = find_model("sdxl")
+        assert ask.estimate_usd == estimate(sdxl, lane="gpu", size="2K", prompt_chars=0, steps=15)
+
+    def test_so_it_is_by_another_model(self) -> None:
+        request = self.plan(Final(model="schnell", size="1K", carry="seed", steps=4)).request
+        assert (request.references, request.strength) == (("a" * 64,), 0.35)
+
+    def test_a_wave_s_estimate_knows_that_too(self) -> None:
+        final = Final(model="sdxl", size="2K", carry="seed", steps=30, strength=0.5)
+        of = wave(brief("tulips", 1), draft=Draft(model="sdxl", size="1K"), final=final, lane="gpu")
+        assert finals_of(of).usd(99) == self.plan(final).estimate_usd
 
 
 def test_one_that_fails_falls_back_to_the_next_best_draft() -> None:

@@ -6,6 +6,8 @@ from itertools import count
 from typing import Any
 
 from imagewave.storage import analytics, facts, rounds
+from imagewave.storage.catalog import find_model
+from imagewave.storage.catalog.prices import UnknownPrice, gpu_seconds
 from imagewave.storage.jobs import JobFolder, Plan
 from imagewave.storage.requests import FailureClass, Request, job_id
 from imagewave.storage.rounds import Ask, Round
@@ -16,6 +18,8 @@ from imagewave.tasks.providers.protocol import Lane
 # A job is a unit of work and of loss: twenty of them share a large wave, none is trivially small.
 _SHARES = 20
 _FEWEST, _MOST = 250, 2000
+# Own GPUs load the model anew for each job, for half a minute or more: one is worth eight minutes.
+_GPU_JOB_S = 480
 # Bytes of a request line besides its reference images, and of one such image as base64: reduced
 # for a judge, or as a model drew it.
 _LINE_BYTES = 4_000
@@ -122,10 +126,11 @@ def _cut(requests: Sequence[Request], lane_for: Callable[[str], Lane]) -> Iterat
     share = max(_FEWEST, min(_MOST, len(requests) // _SHARES))
     for model, refers in sorted({(r.model, bool(r.references)) for r in requests}):
         lane = lane_for(model)
-        limit = min(lane.max_requests, share)
+        alike = [r for r in requests if (r.model, bool(r.references)) == (model, refers)]
+        limit = min(lane.max_requests, _gpu_share(alike[0]) or share)
         shard: list[Request] = []
         size = 0
-        for request in (r for r in requests if (r.model, bool(r.references)) == (model, refers)):
+        for request in alike:
             line = _bytes(request)
             if shard and (len(shard) == limit or size + line > lane.max_bytes):
                 yield shard
@@ -134,6 +139,18 @@ def _cut(requests: Sequence[Request], lane_for: Callable[[str], Lane]) -> Iterat
             size += line
         if shard:
             yield shard
+
+
+def _gpu_share(request: Request) -> int | None:
+    """How many such pictures keep a GPU busy long enough; None where that is no question."""
+    model = find_model(request.model)
+    if model.provider != "self":
+        return None
+    try:
+        seconds = gpu_seconds(model, request.size, request.steps)
+    except UnknownPrice:
+        return None
+    return max(1, int(_GPU_JOB_S / seconds)) if seconds else None
 
 
 def _bytes(request: Request) -> int:

@@ -83,7 +83,7 @@ def estimate(
         return (_usd_per_image(model, size, quality) * multiplier).quantize(_NANO, ROUND_UP)
     if model.provider == "self":
         hourly = gpu_usd_per_hour(model)
-        return (_gpu_seconds(model, size, steps) * hourly / 3600).quantize(_NANO, ROUND_UP)
+        return (gpu_seconds(model, size, steps) * hourly / 3600).quantize(_NANO, ROUND_UP)
     prompt, seen = math.ceil(prompt_chars / CHARS_PER_TOKEN), 0
     if references:
         if model.reference_tokens is None:
@@ -219,8 +219,12 @@ def gpu_usd_per_hour(model: Model) -> Decimal:
     return hourly
 
 
-def _gpu_seconds(model: Model, size: str | None, steps: int | None) -> Decimal:
-    """Seconds that one picture takes on a GPU: in proportion to its steps."""
+def gpu_seconds(model: Model, size: str | None, steps: int | None) -> Decimal:
+    """Seconds that one picture takes on a GPU, in proportion to its steps (None: the model's).
+
+    Raises:
+        UnknownPrice: nobody has said.
+    """
     size = size or model.default_size
     if size is None or size not in model.gpu_seconds:
         raise _unknown(model, f"the GPU seconds of an image of size {size}", "gpu_seconds")
