@@ -433,7 +433,7 @@ def test_any_sequence_keeps_the_budgets_and_the_sums(
     ended: dict[str, bool] = {}
     bills: set[str] = set()
     spent: list[tuple[datetime, Decimal]] = []
-    latest = NOON
+    latest = datetime.min.replace(tzinfo=UTC)  # of the ledger, which has no entry yet
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger_module, "CHECKPOINT_EVERY", 3)

@@ -5,7 +5,9 @@ Prefect refuses events above 1.5 MB, so artifacts carry counts and small thumbna
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from urllib.parse import quote
 from uuid import UUID
 
@@ -43,15 +45,16 @@ def showing(run: Run) -> Iterator[None]:
         with watched_by(bar.show):
             yield
     finally:
-        try:
-            bar.finish()
+        bar.finish()
+        with _warned("The run's artifacts could not be written"):
             publish(run.store, run.wave.name)
-        except (PrefectHTTPStatusError, httpx.HTTPError) as error:
-            get_run_logger().warning("The run's artifacts could not be written: %s", error)
 
 
 class _Bar:
-    """A progress artifact: of the stage that runs now, the share of requests that are done."""
+    """A progress artifact: of the stage that runs now, the share of requests that are done.
+
+    The server is told in a thread of its own: a busy one takes half a second to answer.
+    """
 
     def __init__(self, wave: str) -> None:
         self._key = artifact_key(wave, "progress")
@@ -59,6 +62,8 @@ class _Bar:
         self._stage = ""
         self._share = 0.0
         self._at = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="progress")
+        self._sending: Future[None] | None = None
 
     def show(self, progress: Progress) -> None:
         """Takes note of progress, and tells the server if it was told too long ago."""
@@ -66,21 +71,35 @@ class _Bar:
         self._share = (
             100 * progress.requests_done / progress.requests if progress.requests else 100.0
         )
-        if time.monotonic() - self._at >= _SECONDS_BETWEEN_UPDATES:
-            try:
-                self.finish()
-            except (PrefectHTTPStatusError, httpx.HTTPError) as error:
-                get_run_logger().warning("The progress could not be written: %s", error)
+        busy = self._sending is not None and not self._sending.done()
+        if time.monotonic() - self._at >= _SECONDS_BETWEEN_UPDATES and not busy:
+            self._at = time.monotonic()
+            self._sending = self._thread.submit(copy_context().run, self._send)
 
     def finish(self) -> None:
         """Tells the server what was noted last."""
-        self._at = time.monotonic()
-        if self._id is None:
-            made = create_progress_artifact(self._share, key=self._key, description=self._stage)
-            assert isinstance(made, UUID)
-            self._id = made
-        else:
-            update_progress_artifact(self._id, progress=self._share, description=self._stage)
+        self._thread.shutdown()
+        if self._sending is not None:
+            self._sending.result()
+        self._send()
+
+    def _send(self) -> None:
+        with _warned("The progress could not be written"):
+            if self._id is None:
+                made = create_progress_artifact(self._share, key=self._key, description=self._stage)
+                assert isinstance(made, UUID)
+                self._id = made
+            else:
+                update_progress_artifact(self._id, progress=self._share, description=self._stage)
+
+
+@contextmanager
+def _warned(what: str) -> Iterator[None]:
+    """Says so where the server cannot be told, and goes on."""
+    try:
+        yield
+    except (PrefectHTTPStatusError, httpx.HTTPError) as error:
+        get_run_logger().warning("%s: %s", what, error)
 
 
 def publish(store: Store, wave: str) -> None:

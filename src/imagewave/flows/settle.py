@@ -52,11 +52,13 @@ def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     persist_result=True,
     result_serializer="json",
 )
-def submit(job_id: str) -> str:
+def submit(job_id: str, siblings: Sequence[str]) -> str:
     """Gets the job to its provider; returns the provider's name for it, "" if it needs none."""
     run = current_run()
     lane = run.lane_of(job_id)
-    known = submitting.submit(run.store, job_id, lane, budget=run.budget, doubt=run.doubt)
+    known = submitting.submit(
+        run.store, job_id, lane, budget=run.budget, doubt=run.doubt, siblings=siblings
+    )
     return known.provider_job if isinstance(known, Accepted) else ""
 
 
@@ -183,7 +185,7 @@ class _Jobs:
             if other and self._awaits(other):
                 continue
             try:
-                submit(job_id)
+                submit(job_id, self.jobs)
             except submitting.Overlap as overlap:
                 self.behind[job_id] = overlap.other
                 self._join(overlap.other)

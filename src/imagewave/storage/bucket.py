@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
@@ -16,6 +16,7 @@ from imagewave.storage.files import Buffer, StoreError
 # Above about 16 at once, S3 clients on a small machine only get in each other's way for whole
 # images; facts are small and latency is all they cost.
 _AT_ONCE = 32
+_WRITES_AT_ONCE = 8
 
 _CONFLICT_TRIES = 5
 
@@ -64,9 +65,10 @@ class RemoteFiles:
         with self._explained(path):
             return cast(BinaryIO, self._fs.open(self._at(path), "rb"))
 
-    def write(self, path: str, data: Buffer) -> None:
-        with self._explained(path):
-            self._fs.pipe_file(self._at(path), bytes(data))
+    def write(self, files: Mapping[str, Buffer]) -> None:
+        objects = {self._at(path): bytes(data) for path, data in files.items()}
+        with self._explained(next(iter(files)) if len(files) == 1 else f"{len(files)} files"):
+            self._fs.pipe(objects, batch_size=_WRITES_AT_ONCE)
 
     def create(self, path: str, data: Buffer) -> bool:
         writer = secrets.token_hex(8)

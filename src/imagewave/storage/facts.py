@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from types import NoneType
 from typing import Any
 
 import pyarrow as pa
@@ -112,37 +113,41 @@ def _rows(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _encode(table: str, rows: Sequence[Mapping[str, object]]) -> bytes:
-    now = datetime.now(UTC).replace(tzinfo=None)
-    filled = [
-        {**_checked(table, row, f"row {number} of {table}"), RECORDED_AT: now}
-        for number, row in enumerate(rows)
-    ]
+    kinds = {name: kind for name, kind in COLUMNS[table].items() if name != RECORDED_AT}
+    for number, row in enumerate(rows):
+        if row.keys() != kinds.keys():
+            raise ValueError(
+                f"row {number} of {table}: missing columns {sorted(kinds.keys() - row.keys())}, "
+                f"unknown columns {sorted(row.keys() - kinds.keys())}"
+            )
+    columns = {name: _column(table, name, kind, rows) for name, kind in kinds.items()}
+    columns[RECORDED_AT] = [datetime.now(UTC).replace(tzinfo=None)] * len(rows)
     try:
-        return write_parquet(pa.Table.from_pylist(filled, schema=schema(table)))
+        return write_parquet(pa.Table.from_pydict(columns, schema=schema(table)))
     except (pa.ArrowInvalid, OverflowError) as error:
         raise ValueError(f"rows of {table}: {error}") from error
 
 
-def _checked(table: str, row: Mapping[str, object], where: str) -> dict[str, object]:
-    """The row, its money rounded, if it fits the table."""
-    kinds = {name: kind for name, kind in COLUMNS[table].items() if name != RECORDED_AT}
-    if row.keys() != kinds.keys():
-        raise ValueError(
-            f"{where}: missing columns {sorted(kinds.keys() - row.keys())}, "
-            f"unknown columns {sorted(row.keys() - kinds.keys())}"
-        )
-    checked = dict(row)
-    for name, value in row.items():
-        if value is None:
-            if name in KEYS[table]:
-                raise ValueError(f"{where}: {name} is part of its key and is null")
-        elif not isinstance(value, _PYTHON_TYPES[kinds[name]]) or (
-            isinstance(value, bool) and kinds[name] != "bool"
-        ):
-            raise TypeError(f"{where}: {name} is {kinds[name]}, not {value!r}")
-        elif isinstance(value, Decimal):
-            checked[name] = value.quantize(_USD_STEP, rounding=ROUND_HALF_EVEN)
-    return checked
+def _column(table: str, name: str, kind: str, rows: Sequence[Mapping[str, object]]) -> list[object]:
+    """The column's values, its money rounded, if they fit it."""
+    values = [row[name] for row in rows]
+    # Types are few, values many: only a type that does not fit has its first value looked for.
+    for found in set(map(type, values)):
+        null = found is NoneType and name in KEYS[table]
+        fits = issubclass(found, _PYTHON_TYPES[kind]) and (found is not bool or kind == "bool")
+        if null or not (fits or found is NoneType):
+            row = next(row for row, value in enumerate(values) if type(value) is found)
+            if null:
+                raise ValueError(f"row {row} of {table}: {name} is part of its key and is null")
+            raise TypeError(f"row {row} of {table}: {name} is {kind}, not {values[row]!r}")
+    if kind == "usd":
+        return [
+            value.quantize(_USD_STEP, rounding=ROUND_HALF_EVEN)
+            if isinstance(value, Decimal)
+            else value
+            for value in values
+        ]
+    return values
 
 
 def write_parquet(rows: pa.Table) -> bytes:

@@ -3,7 +3,7 @@
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -50,8 +50,8 @@ class Files(Protocol):
         """The file, open at its start; FileNotFoundError if there is none."""
         ...
 
-    def write(self, path: str, data: Buffer) -> None:
-        """Puts the file there, whole, whatever was there before."""
+    def write(self, files: Mapping[str, Buffer]) -> None:
+        """Puts each file there, whole, whatever was there before."""
         ...
 
     def create(self, path: str, data: Buffer) -> bool:
@@ -93,16 +93,22 @@ class LocalFiles:
         with self._explained(path):
             return (self.root / path).open("rb")
 
-    def write(self, path: str, data: Buffer) -> None:
-        target = self.root / path
-        with self._explained(path):
-            temporary = _write_beside(target, data)
-            try:
-                os.replace(temporary, target)
-            except OSError:
+    def write(self, files: Mapping[str, Buffer]) -> None:
+        written: dict[Path, Path] = {}
+        try:
+            for path, data in files.items():
+                target = self.root / path
+                with self._explained(path):
+                    written[target] = _write_beside(target, data)
+            for target, temporary in written.items():
+                with self._explained(target.relative_to(self.root).as_posix()):
+                    os.replace(temporary, target)
+            for folder in {target.parent for target in written}:
+                _sync_folder(folder)
+        except BaseException:
+            for temporary in written.values():
                 temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(target.parent)
+            raise
 
     def create(self, path: str, data: Buffer) -> bool:
         target = self.root / path

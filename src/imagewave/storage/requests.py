@@ -120,9 +120,12 @@ class Request:
     def _fields(self) -> dict[str, Any]:
         # Fields left at None are not spelled out, so that a field added later with a default of
         # None changes no existing id.
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in _FIELDS}
         values["references"] = list(self.references)
         return {name: value for name, value in values.items() if value is not None}
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Request))
 
 
 def lora_parts(text: str) -> tuple[str, float]:

@@ -18,7 +18,8 @@ from imagewave.storage.store import Store
 from imagewave.storage.wave import Deliver, Wave
 from imagewave.tasks.select import Decision
 
-_WRITERS = 8
+# Assets that are in memory at once: so many groups of so many.
+_WRITERS, _TOGETHER = 4, 4
 _SUFFIXES = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
@@ -46,24 +47,31 @@ def deliver(
         )
     }
 
-    def write(item: tuple[int, Decision]) -> dict[str, object]:
-        count, final = item
-        if count == len(accepted) // 2:
+    def write(start: int) -> list[dict[str, object]]:
+        if start <= len(accepted) // 2 < start + _TOGETHER:
             reached("deliver.midway")
-        ask = asks[final.brief, final.request_id]
-        return _write(store, wave, final, ask, known[final.image])
+        rows: list[dict[str, object]] = []
+        files: dict[str, bytes] = {}
+        for final in accepted[start : start + _TOGETHER]:
+            ask = asks[final.brief, final.request_id]
+            row, written = _asset(store, wave, final, ask, known[final.image])
+            rows.append(row)
+            files |= written
+        store.write_many(files)
+        return rows
 
     # Each file waits for the disk or the network; a few at once share the wait.
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="deliver") as threads:
-        rows = list(threads.map(write, enumerate(accepted)))
+        groups = threads.map(write, range(0, len(accepted), _TOGETHER))
+        rows = [row for group in groups for row in group]
     facts.append(store, "assets", assets_part(wave.name, wave.revision, rerun), rows)
     return rows
 
 
-def _write(
+def _asset(
     store: Store, wave: Wave, final: Decision, ask: Ask, picture: Mapping[str, Any]
-) -> dict[str, object]:
-    """Writes one asset and its manifest; returns its row."""
+) -> tuple[dict[str, object], dict[str, bytes]]:
+    """The row of one asset, and its files by path: the picture and its manifest."""
     data, format = _encode(
         read_image(store, final.image, picture["format"]), picture["format"], wave.deliver
     )
@@ -90,9 +98,10 @@ def _write(
         "seed": ask.request.seed,
         "score": final.score,
     }
-    store.write(asset, data)
-    store.write(f"{name}.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-    return row
+    return row, {
+        asset: data,
+        f"{name}.json": orjson.dumps(manifest, option=orjson.OPT_INDENT_2),
+    }
 
 
 def _encode(data: bytes, format: str, wanted: Deliver) -> tuple[bytes, str]:

@@ -1,6 +1,6 @@
 """Cuts a round into jobs: the same jobs, whoever cuts it and however often."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -73,8 +73,9 @@ def given_up(store: Store, round: Round) -> list[str]:
     return [
         row["request_id"]
         for attempt in _attempts(store, round)
+        for gone in [_abandoned(store, {row["job_id"] for row in attempt})]
         for row in attempt
-        if JobFolder(store, row["job_id"]).abandoned()
+        if row["job_id"] in gone
     ]
 
 
@@ -84,6 +85,10 @@ def _attempts(store: Store, round: Round) -> Iterator[list[dict[str, Any]]]:
         if not rows:
             return
         yield rows
+
+
+def _abandoned(store: Store, jobs: Iterable[str]) -> set[str]:
+    return {id for id in jobs if JobFolder(store, id).abandoned()}
 
 
 def _part(round: Round, attempt: int) -> str:
@@ -100,7 +105,7 @@ def _due(store: Store, round: Round, asks: Sequence[Ask], attempt: int) -> list[
         (str(row["job_id"]), str(row["request_id"])): row
         for row in rounds.results_of(store, sorted(jobs))
     }
-    gone = {id for id in jobs if JobFolder(store, id).abandoned()}
+    gone = _abandoned(store, jobs)
     due = []
     for row in previous:
         if row["job_id"] in gone:

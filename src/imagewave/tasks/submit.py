@@ -10,7 +10,7 @@ between its last look at the clock and the first byte of the call.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -76,8 +76,11 @@ def submit(
     *,
     budget: Budget,
     doubt: Doubt,
+    siblings: Collection[str] = (),
 ) -> Accepted | Settled:
     """Gets a planned job to the provider, or finds it there.
+
+    `siblings` are jobs that one cut made together with this one: they share no request with it.
 
     Repeating this after any interruption, or from several processes at once, creates one provider
     job and holds its money once; whoever is not the claimer waits for the claimer's answer. A job
@@ -91,7 +94,7 @@ def submit(
         Quarantined: more than one provider job carries the job's tokens.
         Unavailable: the provider cannot be asked for now.
     """
-    return _Submission(store, job_id, lane, doubt).submit(budget)
+    return _Submission(store, job_id, lane, doubt).submit(budget, siblings)
 
 
 def resolve(store: Store, job_id: str, lane: Lane, *, doubt: Doubt) -> Accepted | None:
@@ -120,7 +123,7 @@ class _Submission:
         self.handle: str | None = None
         self.seen: dict[str, float] = {}
 
-    def submit(self, budget: Budget) -> Accepted | Settled:
+    def submit(self, budget: Budget, siblings: Collection[str]) -> Accepted | Settled:
         while True:
             if settled := self.folder.settled():
                 return settled
@@ -132,7 +135,7 @@ class _Submission:
             if intent is None:
                 continue
             reached("submit.after_claim")
-            if not self._hold(intent, budget):
+            if not self._hold(intent, budget, siblings):
                 continue
             reached("submit.after_hold")
             if accepted := self._create(intent):
@@ -212,7 +215,7 @@ class _Submission:
             return False
         return state not in (JobState.CANCELLED, JobState.FAILED, JobState.EXPIRED)
 
-    def _hold(self, intent: Intent, budget: Budget) -> bool:
+    def _hold(self, intent: Intent, budget: Budget, siblings: Collection[str]) -> bool:
         """Holds the job's money and makes sure that no other job has its requests.
 
         Holds are totally ordered and a job's hold outlives the recording of its results, so of two
@@ -228,7 +231,11 @@ class _Submission:
         if hold is None:  # captured: somebody has collected it meanwhile
             self.folder.release(intent)
             return False
-        earlier = [other.job_id for other in self.ledger.open_holds() if other.seq < hold.seq]
+        earlier = [
+            other.job_id
+            for other in self.ledger.open_holds()
+            if other.seq < hold.seq and other.job_id not in siblings
+        ]
         for other in _sharing(self.store, job_id, earlier):
             self._give_back(intent, f"waits for job {other}")
             raise Overlap(job_id, other)
