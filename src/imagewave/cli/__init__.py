@@ -6,6 +6,7 @@ only.
 
 import atexit
 import importlib
+import keyword
 import logging
 import os
 import sys
@@ -23,6 +24,7 @@ from imagewave.errors import ImagewaveError
 _COMMANDS = {
     "run": "Run a wave: briefs in, accepted images out.",
     "once": "Make a few pictures of one prompt, now.",
+    "import": "Bring in pictures that were made elsewhere, as a brief's drafts.",
     "plan": "Estimate what a wave will cost; spends nothing.",
     "rerun": "Make again what failed in a wave, and nothing else.",
     "status": "Show where waves stand and what is with the provider.",
@@ -48,13 +50,13 @@ class _Lazy(TyperGroup):
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"imagewave.cli.{cmd_name}")
+        python_name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"imagewave.cli.{python_name}")
         if cmd_name in _GROUPS:
             return typer.main.get_command(module.app)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name=cmd_name, help=getattr(module, cmd_name).__doc__)(
-            getattr(module, cmd_name)
-        )
+        function = getattr(module, python_name)
+        single.command(name=cmd_name, help=function.__doc__)(function)
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:

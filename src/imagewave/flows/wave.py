@@ -39,6 +39,7 @@ from imagewave.tasks import screen as screening
 from imagewave.tasks import select as selecting
 from imagewave.tasks.draft import Prompts, draft_asks
 from imagewave.tasks.final import final_asks
+from imagewave.tasks.imports import import_asks
 from imagewave.tasks.judge import Judgement
 from imagewave.tasks.late import fallback_asks
 from imagewave.tasks.local_judge import require_libraries
@@ -126,6 +127,7 @@ def expand(run: Run) -> Prompts:
 def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Decision], Asked]:
     """Rounds of drafts, until every brief has enough accepted ones or is given up.
 
+    Pictures that were imported make a round of their own before others are asked for.
     Each rerun adds one round, of the drafts that it makes again.
     """
     seen: dict[tuple[str, str], Candidate] = {}
@@ -137,7 +139,8 @@ def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Dec
         if asks is None:
             if redone < 0:
                 lane = run.lanes.name_for(run.wave.draft.model)
-                planned = draft_asks(run.store, run.wave, number, prompts, lane=lane)
+                planned = import_asks(run.store, run.wave, number, prompts)
+                planned = planned or draft_asks(run.store, run.wave, number, prompts, lane=lane)
             else:
                 planned = again(run.store, run.wave, reruns[redone], Kind.DRAFT)
             asks = record(run.store, round, planned)

@@ -70,6 +70,10 @@ COLUMNS: dict[str, dict[str, str]] = {
             "wave text, job_id text, request_id text, model text, numerics_id text, "
             "gpu_seconds double"
         ),
+        "imports": (
+            "wave text, brief text, request_id text, image text, source text, file text, "
+            "cost_usd usd"
+        ),
         "sweeps": "image text, path text, bytes long, reason text",
         "findings": "wave text, job_id text, kind text, key text, detail text",
         "shares": "wave text, job_id text, worker text, claim int, seconds double",
@@ -91,6 +95,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "decisions": ("wave", "revision", "brief", "request_id", "tier", "round"),
     "assets": ("wave", "revision", "asset"),
     "steps": ("wave", "revision", "brief", "round"),
+    "imports": ("wave", "brief", "request_id"),
     "sweeps": ("image",),
     "renders": ("job_id", "request_id"),
     "findings": ("job_id", "kind", "key", "detail"),

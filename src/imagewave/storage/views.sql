@@ -297,6 +297,10 @@ QUALIFY row_number() OVER (
 ) = 1;
 COMMENT ON VIEW lineage IS 'Where one delivered file comes from: brief, prompt, draft with its job, checks and scores, final with its job, and what each cost.';
 
+CREATE VIEW imports AS
+SELECT * FROM every_imports;
+COMMENT ON VIEW imports IS 'Pictures that were made elsewhere and brought in as drafts of a brief: source, file, and what each is said to have cost.';
+
 CREATE VIEW steps AS
 SELECT * FROM every_steps SEMI JOIN waves USING (wave, revision);
 COMMENT ON VIEW steps IS 'How many drafts each round asked for of each brief, and why: the acceptance rate believed in (90 % within rate_low and rate_high) and the chance of reaching what is wanted within the cap.';

@@ -68,13 +68,16 @@ def _verdicts(
     good: list[tuple[Ask, Answer, Metrics]] = []
     for ask, answer in pictures:
         metrics, mime = measured[answer.image]
-        model = find_model(ask.request.model)
-        size = ask.request.size or model.default_size or ""
+        # What was made elsewhere is to be as large as the wave's own drafts.
+        like = wave.draft if ask.request.imported else ask.request
+        model = find_model(like.model)
+        size = like.size or model.default_size or ""
+        ratio = wave.brief(ask.brief).aspect_ratio
         verdicts = check(
             metrics,
             thresholds,
-            expected_ratio=ask.request.aspect_ratio,
-            expected_pixels=model.pixels.get((ask.request.aspect_ratio or "", size)),
+            expected_ratio=ratio,
+            expected_pixels=model.pixels.get((ratio, size)),
             declared_mime=mime or None,
         )
         if all(verdict.passed for verdict in verdicts):

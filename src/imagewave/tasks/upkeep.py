@@ -23,8 +23,8 @@ WHERE job_id NOT IN (SELECT job_id FROM jobs WHERE event <> 'released') ORDER BY
 """
 
 
-# Pictures that lost: not chosen, in no asset, carried by no final, and asked for by no wave that is
-# still at work. Of what was decided, all revisions count, not just the current ones.
+# Pictures that lost: not chosen, in no asset, carried by no final, asked for by no wave that is
+# still at work, and not imported for one that is yet to come. Of what was decided, all revisions count, not just the current ones.
 _REJECTED = """
 WITH wanted AS (
     SELECT image FROM raw_decisions WHERE decision <> 'rejected'
@@ -34,6 +34,8 @@ WITH wanted AS (
     UNION SELECT results.image FROM requests JOIN raw_results AS results USING (request_id)
           WHERE requests.wave IN (SELECT unnest($at_work::VARCHAR[]))
     UNION SELECT reference FROM requests WHERE wave IN (SELECT unnest($at_work::VARCHAR[]))
+    UNION SELECT image FROM raw_imports
+          WHERE request_id NOT IN (SELECT request_id FROM raw_requests)
 ), swept AS (
     SELECT image, max(recorded_at) AS at FROM raw_sweeps GROUP BY image
 )
