@@ -10,6 +10,7 @@ counted: the sandbox (a process of its own), the decoders (processes of their ow
 """
 
 import argparse
+import atexit
 import os
 import resource
 import tempfile
@@ -135,6 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=5_000)
     n = parser.parse_args().n // BRIEFS * BRIEFS
+    # The last thing at exit, after Prefect has stopped its server: its threads would have DuckDB's
+    # bindings report leaks.
+    atexit.register(os._exit, 0)
     os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     from imagewave.sandbox.embedded import EmbeddedSandbox
@@ -160,7 +164,6 @@ def main() -> None:
     print(f"doubled / once: {twice / once:.2f} overhead, {twice_wall / once_wall:.2f} wall", end="")
     print(f" (limit {LIMIT_DOUBLED})")
     print(f"peak RSS of the flow's process: {rss:.0f} MB", flush=True)
-    os._exit(0)  # Prefect's threads would have DuckDB's bindings report leaks
 
 
 if __name__ == "__main__":
