@@ -91,7 +91,6 @@ class Request:
     sample: int = 0
     seed: int | None = None
     imported: str | None = None
-    imported: str | None = None
     steps: int | None = None
     guidance: float | None = None
     strength: float | None = None

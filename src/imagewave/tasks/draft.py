@@ -161,8 +161,6 @@ class _Past:
 
     rounds: int = 0
     imported: Counter[str] = field(default_factory=Counter)
-    rounds: int = 0
-    imported: Counter[str] = field(default_factory=Counter)
     tried: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
     unjudged: Counter[str] = field(default_factory=Counter)
@@ -206,9 +204,6 @@ def _look_back(store: Store, wave: Wave, number: int) -> _Past:
         if (row["brief"], row["request_id"]) in brought:
             past.imported[row["brief"]] += row["decision"] != "rejected"
             continue
-        if (row["brief"], row["request_id"]) in brought:
-            past.imported[row["brief"]] += row["decision"] != "rejected"
-            continue
         past.passed[row["brief"]] += row["decision"] != "rejected"
         past.unjudged[row["brief"]] += row["reason"].startswith(NOT_JUDGED)
     return past
@@ -231,7 +226,6 @@ def _steps(
         for brief in wave.briefs:
             passed, tried = past.counts(brief.id)
             prior = priors[brief.id]
-            want = max(0, brief.want - past.imported[brief.id])
             want = max(0, brief.want - past.imported[brief.id])
             step = next_step(
                 prior,
