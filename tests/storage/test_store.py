@@ -324,6 +324,36 @@ def test_a_put_whose_answer_was_lost_still_counts_as_ours(
     assert not Store.open(store.url).put_if_absent("jobs/1/intent.json", b"mine")
 
 
+def test_each_operation_is_one_request(
+    s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    with _proxy(s3_endpoint, heard=heard) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = Store.open(s3_url)
+        heard.clear()
+        store.write("a/1", b"one")
+        assert store.put_if_absent("a/2", b"two")
+        assert store.read("a/1") == b"one"
+        assert store.exists("a/2")
+        assert not store.exists("a/3")
+        assert store.list("a") == ["a/1", "a/2"]
+        assert store.list("a/1") == [], "a file is no folder"
+        assert store.list("b") == []
+        assert heard == ["PUT", "PUT", "GET", "HEAD", "HEAD", "GET", "GET", "GET"]
+
+
+def test_a_refusal_to_say_is_no_no(
+    s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _proxy(s3_endpoint, denies="secret.json") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = Store.open(s3_url)
+        assert not store.exists("jobs/1/known.json")
+        with pytest.raises(StoreError, match="access denied"):
+            store.exists("jobs/1/secret.json")
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -337,11 +367,19 @@ def test_a_url_that_is_none_is_refused(url: str, message: str) -> None:
 
 
 @contextmanager
-def _proxy(endpoint: str, *, forgets: str = "", drops: str = "") -> Iterator[str]:
+def _proxy(
+    endpoint: str,
+    *,
+    forgets: str = "",
+    drops: str = "",
+    denies: str = "",
+    heard: list[str] | None = None,
+) -> Iterator[str]:
     """A server in front of another.
 
     It forgets a header, or drops the connection after the first put of a key that ends so, when
-    the server behind has heard it.
+    the server behind has heard it, or says 403 of such a key; `heard` gets the methods of all
+    requests.
     """
     dropped: list[str] = []
 
@@ -349,6 +387,8 @@ def _proxy(endpoint: str, *, forgets: str = "", drops: str = "") -> Iterator[str
         protocol_version = "HTTP/1.1"
 
         def _pass_on(self) -> None:
+            if heard is not None:
+                heard.append(self.command)
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             # Without a type urllib would say that it sends a form.
             headers = {"content-type": "application/octet-stream"} | {
@@ -367,7 +407,7 @@ def _proxy(endpoint: str, *, forgets: str = "", drops: str = "") -> Iterator[str
                 dropped.append(path)
                 self.close_connection = True
                 return
-            self.send_response(answer.status)
+            self.send_response(403 if denies and path.endswith(denies) else answer.status)
             for name, value in answer.headers.items():
                 if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                     self.send_header(name, value)

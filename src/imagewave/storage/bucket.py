@@ -43,6 +43,9 @@ class RemoteFiles:
                 options: dict[str, Any] = {"skip_instance_cache": True}
                 if self._is_s3:
                     options["use_listings_cache"] = False
+                    # With more, each read asks for the size first, to fetch in pieces what is
+                    # large. Nothing here is, and a request is a round trip and money.
+                    options["max_concurrency"] = 1
                 fs, _ = fsspec.url_to_fs(self._url, **options)
             self._fs_of = (os.getpid(), fs)
         return self._fs_of[1]
@@ -93,13 +96,29 @@ class RemoteFiles:
         return bool(self._fs.metadata(self._at(path)).get("writer") == writer)
 
     def exists(self, path: str) -> bool:
-        with self._explained(path):
-            return bool(self._fs.isfile(self._at(path)))
+        # Not `isfile`, which takes every error for a no.
+        try:
+            with self._explained(path):
+                if not self._is_s3:
+                    return bool(self._fs.info(self._at(path))["type"] == "file")
+                # Not `info`: where there is no such file, it looks for a folder of that name.
+                bucket, _, key = self._at(path).partition("/")
+                self._fs.call_s3("head_object", Bucket=bucket, Key=key)
+                return True
+        except FileNotFoundError:
+            return False
 
     def list(self, prefix: str) -> list[str]:
-        start = len(self._root) + 1
+        folder = f"{self._at(prefix)}/"
         with self._explained(prefix):
-            return sorted(found[start:] for found in self._fs.find(self._at(prefix)))
+            if self._is_s3 and prefix:
+                # Like this, an empty folder is not looked up as a file as well: two requests, and
+                # a name that is not below the folder if somebody writes into it meanwhile.
+                found = self._fs.find(self._root, prefix=f"{prefix}/")
+            else:
+                found = self._fs.find(self._at(prefix))
+        start = len(self._root) + 1
+        return sorted(name[start:] for name in found if name.startswith(folder))
 
     def delete(self, path: str) -> None:
         with suppress(FileNotFoundError), self._explained(path):
