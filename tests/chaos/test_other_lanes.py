@@ -34,11 +34,17 @@ OPENAI = {
 }
 
 
+CLAUDE = {"judge": 'model = "claude-haiku-5-5"'}
+JUDGE_KILLED = (
+    "submit.after_upload:2",
+    "submit.after_create",
+    "collect.midway",
+    "submit.after_create:2",
+)
+
+
 def run(bench: Bench, wave: Path, store: str, kill_at: str = "") -> Finished:
-    address = f"{bench.sandbox.url}/v1"
-    return bench.run(
-        wave, store, kill_at=kill_at, OPENAI_API_KEY="test-key", OPENAI_BASE_URL=address
-    )
+    return bench.run(wave, store, kill_at=kill_at, **bench.sandbox.environment())
 
 
 def wave_of(folder: Path, tables: dict[str, str]) -> Path:
@@ -64,6 +70,30 @@ def test_a_lost_answer_at_openai_is_adopted_however_late_the_list_is(bench: Benc
     wave, store = wave_of(folder, OPENAI), str(folder / "store")
     start = len(bench.billed())
     bench.arm(create_dropped=2, list_lag={"times": 2, "seconds": 0.3}, download_dropped=3)
+    finished = run(bench, wave, store)
+    assert finished.code == 0, finished.err
+    assert check_exactly_once(Store.open(store), bench.billed(start)) == 1.0
+
+
+def test_killed_over_and_over_claude_bills_every_judgement_once(bench: Bench) -> None:
+    folder = bench.folder()
+    wave, store = wave_of(folder, CLAUDE), str(folder / "store")
+    start = len(bench.billed())
+    for point in JUDGE_KILLED:
+        died = run(bench, wave, store, point)
+        assert died.code == -signal.SIGKILL, f"{point} was never reached: {died.err}"
+    finished = run(bench, wave, store)
+    assert finished.code == 0, finished.err
+    assert check_exactly_once(Store.open(store), bench.billed(start)) == 1.0
+
+
+@pytest.mark.parametrize("fault", ["create_dropped", "create_unheard", "create_500"])
+def test_claude_is_asked_again_only_for_what_it_does_not_have(bench: Bench, fault: str) -> None:
+    folder = bench.folder()
+    wave, store = wave_of(folder, CLAUDE), str(folder / "store")
+    start = len(bench.billed())
+    # The first of the two is the drafts' at Google.
+    bench.arm(**{fault: 2}, list_lag={"times": 2, "seconds": 0.3})
     finished = run(bench, wave, store)
     assert finished.code == 0, finished.err
     assert check_exactly_once(Store.open(store), bench.billed(start)) == 1.0

@@ -39,14 +39,13 @@ aspect_ratio = "16:9"
     + LENIENT
 )
 OPENAI, GOOGLE = "gpt-image-2", "gemini-3.1-flash-lite-image"
-LUNA, FLASH = "gpt-5.6-luna", "gemini-3.5-flash-lite"
+LUNA, FLASH, HAIKU = "gpt-5.6-luna", "gemini-3.5-flash-lite", "claude-haiku-5-5"
 
 
 @pytest.fixture
 def both(bench: Bench) -> Iterator[Bench]:
-    """The bench, with OpenAI's API of the same sandbox."""
-    address = {"OPENAI_API_KEY": "sandbox", "OPENAI_BASE_URL": f"{bench.sandbox.url}/v1"}
-    with environment(**address):
+    """The bench, with all the APIs of the same sandbox."""
+    with environment(**bench.sandbox.environment()):
         yield bench
 
 
@@ -56,6 +55,8 @@ def both(bench: Bench) -> Iterator[Bench]:
         ("openai-batch", OPENAI, LUNA, {"openai-batch"}),
         ("openai-batch", OPENAI, FLASH, {"openai-batch", "gemini-batch"}),
         ("gemini-batch", GOOGLE, LUNA, {"gemini-batch", "openai-batch"}),
+        ("gemini-batch", GOOGLE, HAIKU, {"gemini-batch", "anthropic-batch"}),
+        ("openai-batch", OPENAI, HAIKU, {"openai-batch", "anthropic-batch"}),
         ("interactive", OPENAI, FLASH, {"interactive"}),
     ],
 )

@@ -37,6 +37,7 @@ def test_every_lane_that_a_wave_may_name_opens(
     monkeypatch.setenv("GEMINI_API_KEY", "key")
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
     store = Store.open(str(tmp_path))
     assert [open_lane(name, store).name for name in LANES] == list(LANES)
     with pytest.raises(ImagewaveError, match=", ".join(LANES)):

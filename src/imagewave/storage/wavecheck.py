@@ -16,7 +16,7 @@ from imagewave.storage.briefs import Brief, id_problem, slug
 from imagewave.storage.toml_lines import KeyPath
 from imagewave.storage.wave import Draft, Expand, Final, Judge
 
-LANES = ("gemini-batch", "openai-batch", "interactive", "gpu")
+LANES = ("gemini-batch", "openai-batch", "anthropic-batch", "interactive", "gpu")
 """The lanes that a wave may name."""
 
 BUILT_IN_FIELDS = ("text", "brief", "aspect_ratio")

@@ -387,8 +387,11 @@ class _Upload:
         self._until = time.monotonic() + UPLOAD_LIMIT_S
         file.seek(0)
 
-    def fileno(self) -> int:
-        return self._file.fileno()
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
         if time.monotonic() > self._until:
