@@ -105,9 +105,11 @@ class Site:
         kill_group(self._server)
 
     @contextlib.contextmanager
-    def worker(self, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """A process worker of the pool `default`; killed with its runs at the end of the block."""
-        command = ["-m", "prefect", "worker", "start", "--pool", "default", "--type", "process"]
+    def worker(
+        self, pool: str = "default", **environment: str
+    ) -> Iterator["subprocess.Popen[bytes]"]:
+        """A process worker of the pool; killed with its runs at the end of the block."""
+        command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
         process = self._spawn("worker", command, **{"GEMINI_API_KEY": KEY, **environment})
         try:
             yield process

@@ -29,7 +29,8 @@ def test_one_command_makes_it_all_and_repeating_it_changes_nothing(site: Site) -
     )
     site.imagewave(*arguments, "--timezone", "Europe/Berlin")
     first = deployed(site)
-    assert first["deployments"].keys() >= {"wave", "share", "watch", "upkeep", "scheduled"}
+    expected = {"wave", "share", "watch", "upkeep", "render", "scheduled"}
+    assert first["deployments"].keys() >= expected
     assert first["work_pools"].keys() == {"default", "gpu"}
     assert first["automations"].keys() == {
         "imagewave: zombies",
