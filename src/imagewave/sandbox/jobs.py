@@ -324,8 +324,10 @@ class Jobs:
         """The id of a result file that says of every request that nobody got to it."""
         result = f"batch-{job.id}"
         kind = "expired" if end == EXPIRED else "canceled"
-        anthropic_results.write_unanswered(self.input_path(job.id), self._out(job.id), kind)
-        self._files.adopt(result, self._out(job.id), self._config().file_ttl_s)
+        # A file of its own: the thread that draws may not have noticed the end yet.
+        left = self._root / f"{job.id}.left"
+        anthropic_results.write_unanswered(self.input_path(job.id), left, kind)
+        self._files.adopt(result, left, self._config().file_ttl_s)
         return result
 
     def _save(self, job: Job) -> None:
