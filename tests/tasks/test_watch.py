@@ -207,6 +207,19 @@ def test_a_wave_that_somebody_else_delivered_is_no_longer_watched(store: Store) 
     assert handed_over(store) == []
 
 
+def test_a_job_that_a_delivered_wave_gave_up_is_looked_after_to_its_end(store: Store) -> None:
+    start(store, "spring")
+    job = accept(store, "spring", "j1")
+    facts.append(store, "assets", f"spring-{REVISION}", [])
+    found = look(store, j1=JobState.RUNNING)
+    assert (found.due, found.waiting) == ((), ("spring",))
+    (due,) = look(store, j1=JobState.SUCCEEDED).due
+    assert due.reasons == ("1 jobs ended at the provider",)
+    settle(job)
+    assert look(store).waiting == ()
+    assert handed_over(store) == []
+
+
 def test_handing_over_again_says_how_to_run_it_now(store: Store) -> None:
     hand_over(store, Handover(wave="spring", wave_file="/old.toml"))
     newest = Handover(wave="spring", wave_file="/new.toml", lane="interactive")

@@ -86,28 +86,34 @@ def wave(
             try:
                 if rerun is not None:
                     order(run.store, run.wave, rerun)
-                written = stages(run)
+                written, open_jobs = stages(run)
             except Waiting as waiting:
                 return Completed(name="Waiting", message=str(waiting), data="")
             except BudgetExceeded as error:
                 run.note("over budget", error.budget, str(error))
                 return Failed(name="OverBudget", message=str(error), data=error)
-        take_back(run.store, run.wave.name)
+        if not open_jobs:  # else `watch` sends the wave on once more, when they have ended
+            take_back(run.store, run.wave.name)
         return written
 
 
-def stages(run: Run) -> str:
-    """All that a wave is, in order; returns the path of its report."""
+def stages(run: Run) -> tuple[str, list[str]]:
+    """All that a wave is, in order.
+
+    Returns the path of its report, and the jobs that were given up and may still bring something.
+    """
     if run.wave.judge.enabled and run.wave.judge.by == "local":
         require_libraries()  # before drafts are paid for that nobody could judge
+    if run.wave.judge.asks_model:
+        run.lanes.for_model(run.wave.judge.model)  # likewise: its key or its client may be missing
     harvest(run)
     prompts = expand(run)
     reruns = rerunning.load(run.store, run.wave.name, run.wave.revision)
     drafts, draft_asked = draft(run, prompts, reruns)
     finals, final_asked = final(run, prompts, drafts, draft_asked, reruns)
     deliver(whole(finals), whole({**draft_asked, **final_asked}), len(reruns))
-    harvest(run)
-    return report()
+    open_jobs = harvest(run)
+    return report(), open_jobs
 
 
 def expand(run: Run) -> Prompts:

@@ -1,6 +1,6 @@
 """Looks once at every job that handed-over waves wait for, and says which waves can move."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,10 +62,10 @@ class _Jobs:
 
 def survey(store: Store, open_lane: Callable[[str], Lane]) -> Survey:
     """Polls all open jobs of the store once. Writes nothing but the end of delivered handovers."""
-    handovers = _undelivered(store)
     # A claimer that is still alive may hold its claim for so long without an answer.
     since = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=Doubt().lease_s)
     rows = query(store, _OPEN_JOBS, [since])
+    handovers = _unfinished(store, {row["wave"] for row in rows})
     by_wave: dict[str, _Jobs] = {handover.wave: _Jobs() for handover in handovers}
     done, trouble = _poll(rows, open_lane) if handovers else (set(), [])
     for row in rows:
@@ -97,15 +97,19 @@ def _claimer_died(store: Store, job_id: str) -> bool:
     return bool(intents) and intents[-1].claimer.known_dead()
 
 
-def _undelivered(store: Store) -> list[Handover]:
-    """The waves that are handed over, without those that were delivered by another run."""
+def _unfinished(store: Store, busy: Collection[str]) -> list[Handover]:
+    """The waves that are handed over, without those that another run has brought to their end.
+
+    A wave that is delivered and `busy` has a job that it gave up, which may still bring something.
+    """
     revisions = {
         row["wave"]: row["revision"] for row in query(store, "SELECT wave, revision FROM waves")
     }
     left = []
     for handover in handed_over(store):
         revision = revisions.get(handover.wave)
-        if revision and is_delivered(store, handover.wave, revision):
+        over = handover.wave not in busy
+        if over and revision and is_delivered(store, handover.wave, revision):
             take_back(store, handover.wave)
         else:
             left.append(handover)
