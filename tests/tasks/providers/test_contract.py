@@ -22,7 +22,7 @@ from imagewave.storage.store import Store
 from imagewave.storage.wavecheck import LANES
 from imagewave.tasks.providers import anthropic_batch, gemini_batch, interactive, openai_batch
 from imagewave.tasks.providers.anthropic_batch import AnthropicBatchLane
-from imagewave.tasks.providers.callers import GeminiCaller, OpenAICaller
+from imagewave.tasks.providers.callers import AnthropicCaller, GeminiCaller, OpenAICaller
 from imagewave.tasks.providers.gemini_batch import GeminiBatchLane
 from imagewave.tasks.providers.interactive import InteractiveLane
 from imagewave.tasks.providers.openai_batch import OpenAIBatchLane
@@ -78,6 +78,10 @@ def _interactive_openai(url: str, key: str, folder: Path) -> Lane:
     return InteractiveLane(Store.open(str(folder)), {"openai": OpenAICaller(key, f"{url}/v1")})
 
 
+def _interactive_claude(url: str, key: str, folder: Path) -> Lane:
+    return InteractiveLane(Store.open(str(folder)), {"anthropic": AnthropicCaller(key, url)})
+
+
 GOOGLE: dict[str, Any] = {
     "model": "gemini-3.1-flash-lite-image",
     "text_model": "gemini-3.5-flash-lite",
@@ -87,6 +91,11 @@ OPENAI: dict[str, Any] = {
     "model": "gpt-image-2",
     "text_model": "gpt-5.6-luna",
     "dead_model": "gpt-image-1",
+}
+CLAUDE: dict[str, Any] = {
+    "model": "claude-haiku-5-5",
+    "text_model": "claude-haiku-5-5",
+    "gives": Status.TEXT,
 }
 WAYS = {
     "gemini-batch": Way(
@@ -105,15 +114,16 @@ WAYS = {
         lane="anthropic-batch",
         make=lambda url, key, folder: AnthropicBatchLane(Store.open(str(folder)), key, url),
         partly="job_expired",
-        model="claude-haiku-5-5",
-        text_model="claude-haiku-5-5",
-        gives=Status.TEXT,
+        **CLAUDE,
     ),
     "interactive-google": Way(
         lane="interactive", make=_interactive_google, partly="call_dropped", **GOOGLE
     ),
     "interactive-openai": Way(
         lane="interactive", make=_interactive_openai, partly="call_dropped", **OPENAI
+    ),
+    "interactive-claude": Way(
+        lane="interactive", make=_interactive_claude, partly="call_dropped", **CLAUDE
     ),
 }
 BATCHES = [name for name, way in WAYS.items() if way.is_batch]

@@ -22,7 +22,13 @@ from imagewave.errors import ImagewaveError
 from imagewave.storage.asked import Asked, ask, asked_for, own, owner
 from imagewave.storage.requests import FailureClass, Request
 from imagewave.storage.store import Store
-from imagewave.tasks.providers.anthropic_faults import read_fault
+from imagewave.tasks.providers.anthropic_faults import (
+    BASE_URL,
+    BASE_URL_VARIABLE,
+    KEY_VARIABLE,
+    VERSION,
+    read_fault,
+)
 from imagewave.tasks.providers.anthropic_wire import (
     KEY_FIELD,
     mark_in,
@@ -56,14 +62,6 @@ except ImportError as error:
         "The lane 'anthropic-batch' needs Anthropic's client, which is not installed.",
         "Run pip install 'imagewave[anthropic]'.",
     ) from error
-
-KEY_VARIABLE = "ANTHROPIC_API_KEY"
-BASE_URL_VARIABLE = "ANTHROPIC_BASE_URL"
-BASE_URL = "https://api.anthropic.com"
-"""As the official client has it: without the version."""
-
-VERSION = "anthropic-version"
-"""The header that says which version of the API is spoken."""
 
 CREATE_TIMEOUT_S = 30.0
 """Longest silence in `create`."""

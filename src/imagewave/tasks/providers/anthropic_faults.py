@@ -6,6 +6,14 @@ from typing import Any
 
 from imagewave.tasks.providers.faults import Fault, seconds_told
 
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
+BASE_URL_VARIABLE = "ANTHROPIC_BASE_URL"
+BASE_URL = "https://api.anthropic.com"
+"""As the official client has it: without the version."""
+
+VERSION = "anthropic-version"
+"""The header that says which version of the API is spoken."""
+
 _KEYS = "https://platform.claude.com/settings/keys"
 _FIX_OF_HTTP: Mapping[int, str] = MappingProxyType(
     {

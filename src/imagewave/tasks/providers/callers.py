@@ -11,7 +11,14 @@ from google.genai.errors import APIError
 from requests import Response
 
 from imagewave.storage.requests import FailureClass, Request
-from imagewave.tasks.providers import gemini_batch, gemini_wire, openai_batch, openai_wire
+from imagewave.tasks.providers import (
+    anthropic_faults,
+    anthropic_wire,
+    gemini_batch,
+    gemini_wire,
+    openai_batch,
+    openai_wire,
+)
 from imagewave.tasks.providers.gemini_faults import read_fault as read_gemini_fault
 from imagewave.tasks.providers.gemini_faults import wait_for
 from imagewave.tasks.providers.jsonl import Line
@@ -48,6 +55,10 @@ class Caller(Protocol):
 
     def line(self, request: Request, reference: Reference) -> bytes:
         """The request as a line of a batch's input, newline included."""
+        ...
+
+    def key(self, line: Mapping[str, Any]) -> str:
+        """The id of the request that the line is of."""
         ...
 
     def try_key(self) -> Response:
@@ -99,6 +110,9 @@ class GeminiCaller:
 
     def line(self, request: Request, reference: Reference) -> bytes:
         return gemini_wire.request_line(request, reference)
+
+    def key(self, line: Mapping[str, Any]) -> str:
+        return str(line["key"])
 
     def try_key(self) -> Response:
         return self._session.get(f"{self._root}/models?pageSize=1", timeout=TIMEOUT_S)
@@ -152,6 +166,9 @@ class OpenAICaller:
     def line(self, request: Request, reference: Reference) -> bytes:
         return openai_wire.request_line(request, reference)
 
+    def key(self, line: Mapping[str, Any]) -> str:
+        return str(line["custom_id"])
+
     def try_key(self) -> Response:
         return self._session.get(f"{self._root}/models", timeout=TIMEOUT_S)
 
@@ -188,6 +205,64 @@ class OpenAICaller:
 
     def read(self, line: Line, wants_image: Callable[[str], bool]) -> Outcome:
         return openai_wire.read_line(line, wants_image)
+
+
+class AnthropicCaller:
+    """Messages."""
+
+    VERSION = "2026-10-21"
+
+    def __init__(self, api_key: str, base_url: str | None = None) -> None:
+        self._key = api_key
+        self._root = (base_url or anthropic_faults.BASE_URL).rstrip("/")
+        self._session = KeyedSession("Authorization", f"Bearer {api_key}")
+        self._session.headers[anthropic_faults.VERSION] = self.VERSION
+        self.realm = realm_of(self._root)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "AnthropicCaller | None":
+        """The caller for the key in the environment; None without one."""
+        key = environ.get(anthropic_faults.KEY_VARIABLE, "").strip()
+        return cls(key, environ.get(anthropic_faults.BASE_URL_VARIABLE) or None) if key else None
+
+    def line(self, request: Request, reference: Reference) -> bytes:
+        return anthropic_wire.request_line(request, reference)
+
+    def key(self, line: Mapping[str, Any]) -> str:
+        return anthropic_wire.marked(str(line["custom_id"]))[1]
+
+    def try_key(self) -> Response:
+        return self._session.get(f"{self._root}/v1/models?limit=1", timeout=TIMEOUT_S)
+
+    def post(self, model: str, line: Mapping[str, Any]) -> Response:
+        return self._session.post(
+            f"{self._root}/v1/messages",
+            data=orjson.dumps(line["params"]),
+            headers={"Content-Type": "application/json"},
+            timeout=TIMEOUT_S,
+        )
+
+    def no(self, response: Response) -> No:
+        fault = anthropic_faults.read_fault(response.status_code, _json(response), response.headers)
+        return No(
+            own=bool(fault.kind),
+            again=fault.wait,
+            message=_said("Claude", fault.http, fault.kind, fault.message, self._key),
+            fix=fault.fix,
+            failure=fault.failure,
+        )
+
+    def wrap(self, line: Mapping[str, Any], response: Response) -> bytes:
+        key = orjson.dumps(line["custom_id"])
+        if response.status_code == 200:
+            result = b'{"type":"succeeded","message":%s}' % response.content
+        else:
+            said = orjson.dumps(_json(response)).decode().replace(self._key, "…")
+            result = b'{"type":"errored","error":%s}' % said.encode()
+        return b'{"custom_id":%s,"result":%s}' % (key, result)
+
+    def read(self, line: Line, wants_image: Callable[[str], bool]) -> Outcome:
+        return anthropic_wire.read_line(line)
 
 
 def _json(response: Response) -> Any:

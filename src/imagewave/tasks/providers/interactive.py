@@ -25,6 +25,7 @@ from imagewave.storage.requests import FailureClass, Request, Status
 from imagewave.storage.store import Store
 from imagewave.tasks.failures import policy_for, wait_before_retry
 from imagewave.tasks.providers.callers import (
+    AnthropicCaller,
     Caller,
     GeminiCaller,
     OpenAICaller,
@@ -84,10 +85,14 @@ class InteractiveLane:
         found = {
             "google": GeminiCaller.from_environment(environ),
             "openai": OpenAICaller.from_environment(environ),
+            "anthropic": AnthropicCaller.from_environment(environ),
         }
         callers: dict[str, Caller] = {name: caller for name, caller in found.items() if caller}
         if not callers:
-            raise NoKey("There is no provider's key.", "Set GEMINI_API_KEY or OPENAI_API_KEY.")
+            raise NoKey(
+                "There is no provider's key.",
+                "Set GEMINI_API_KEY, OPENAI_API_KEY or ANTHROPIC_API_KEY.",
+            )
         return cls(store, callers)
 
     @property
@@ -181,7 +186,7 @@ class InteractiveLane:
                 yield caller.read(Line(bytearray(answer), len(answer)), wants_image)
                 continue
             yield Outcome(
-                key=_key(orjson.loads(lines[number])),
+                key=caller.key(orjson.loads(lines[number])),
                 status=Status.MISSING,
                 failure=FailureClass.TRANSIENT,
                 reason=CALL_UNANSWERED,
@@ -330,7 +335,3 @@ def _never_sent(error: Exception) -> bool:
         return True
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
-
-
-def _key(line: Mapping[str, Any]) -> str:
-    return str(line.get("key") or line.get("custom_id"))
