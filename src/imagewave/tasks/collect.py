@@ -6,16 +6,16 @@ pictures are addressed by content, parts by job.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 
 from imagewave.killpoints import reached
 from imagewave.storage import facts, job_events
-from imagewave.storage.catalog import Model, find_model
-from imagewave.storage.catalog.prices import metered
+from imagewave.storage.catalog import find_model
+from imagewave.storage.catalog.prices import Usage, metered
 from imagewave.storage.images import StoredImage
 from imagewave.storage.jobs import Accepted, JobFolder, Plan, Settled, now
 from imagewave.storage.ledger import Ledger
@@ -173,8 +173,9 @@ def _rows(
     status: JobStatus,
 ) -> list[dict[str, object]]:
     """One result for each request of the job."""
-    model = find_model(plan.model)
     day = datetime.fromisoformat(accepted.at).date()
+    # Answers of one model mostly report the same counts, and a price takes its time.
+    price = cache(partial(metered, find_model(plan.model), lane=plan.lane, at=day))
     strays = iter(taken.strays)
     rows = []
     for id in requests:
@@ -185,9 +186,9 @@ def _rows(
             outcome = _missing(id, status, taken)
             # What a line without a key of ours did cost was spent on a request that lacks its own.
             if (stray := next(strays, None)) is not None:
-                cost = _cost(model, stray, plan, day, taken)
+                cost = _cost(stray, plan, price, taken)
         if cost is None:
-            cost = _cost(model, outcome, plan, day, taken)
+            cost = _cost(outcome, plan, price, taken)
         if fault := _fault(outcome, stored, requests[id], metrics):
             reason, message = fault
             outcome = replace(
@@ -222,7 +223,7 @@ def _rows(
             }
         )
     for stray in strays:
-        cost = _cost(model, stray, plan, day, taken)
+        cost = _cost(stray, plan, price, taken)
         taken.findings.append(("cost of nobody", stray.key or "", f"not captured: {cost:f}"))
     return rows
 
@@ -259,7 +260,9 @@ def _fault(
     return None
 
 
-def _cost(model: Model, outcome: Outcome, plan: Plan, day: date, taken: _Intake) -> Decimal:
+def _cost(
+    outcome: Outcome, plan: Plan, price: Callable[[Usage], Decimal], taken: _Intake
+) -> Decimal:
     """What the request did cost, by the usage that its line reports.
 
     An answer without usage was billed all the same, and so, for all that is known, were results
@@ -267,7 +270,7 @@ def _cost(model: Model, outcome: Outcome, plan: Plan, day: date, taken: _Intake)
     says so. Lines that are legible, without an answer and without usage, are not billed.
     """
     if outcome.usage is not None:
-        return metered(model, outcome.usage, lane=plan.lane, at=day)
+        return price(outcome.usage)
     if outcome.status in (Status.IMAGE, Status.TEXT) or outcome.reason in _UNREADABLE:
         share = Decimal(plan.estimate_usd) / plan.requests
         taken.findings.append(("no usage", outcome.key or "", f"charged as estimated: {share:f}"))
