@@ -3,6 +3,7 @@
 import signal
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def own(site: Site, tmp_path: Path) -> dict[str, str]:
+def own(site: Site, tmp_path: Path) -> dict[str, Any]:
     """What everybody who plans, renders or collects finds in the environment."""
     models = tmp_path / "models.toml"
     models.write_text(MODELS.format(weights=tiny.save("flux", tmp_path / "weights")))
@@ -78,7 +79,7 @@ def spent(store: Store) -> tuple[int, int, Decimal]:
     return row["rendered"], row["asked"], row["usd"]
 
 
-def test_a_wave_waits_for_the_gpu_pool_and_is_delivered(site: Site, own: dict[str, str]) -> None:
+def test_a_wave_waits_for_the_gpu_pool_and_is_delivered(site: Site, own: dict[str, Any]) -> None:
     path, store = wave(site, "pooled")
     with site.worker(**own), site.worker(pool="gpu", **own):
         run = site.run_deployment("wave/wave", wave_file=path, store=store.url)
@@ -100,7 +101,7 @@ def test_a_wave_waits_for_the_gpu_pool_and_is_delivered(site: Site, own: dict[st
     assert (jobs["usd"], jobs["held"]) == (usd, Decimal(0))
 
 
-def test_a_rendering_that_is_killed_keeps_what_it_made(site: Site, own: dict[str, str]) -> None:
+def test_a_rendering_that_is_killed_keeps_what_it_made(site: Site, own: dict[str, Any]) -> None:
     path, store = wave(site, "pool-killed", want="9", steps="2\nsteps = 60")
     with site.worker(**own), site.worker(pool="gpu", **own) as gpu:
         run = site.run_deployment("wave/wave", wave_file=path, store=store.url)

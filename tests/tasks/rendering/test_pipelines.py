@@ -261,3 +261,19 @@ def test_pictures_are_files_of_the_kind_that_was_asked_for(flux: Studio) -> None
         for key, record in records.items()
     }
     assert formats == {"a": "PNG", "b": "JPEG"}
+
+
+def test_pixels_are_those_of_a_bare_call(flux: Studio) -> None:
+    drawn = flux.draw(flux.line("k"), batch_pixels=64 * 64)["k"]
+    pipe = flux.renderer._pipeline.pipe
+    generator = torch.Generator("cpu").manual_seed(flux.line("k").seed)
+    bare = pipe(
+        prompt=flux.line("k").prompt,
+        width=64,
+        height=64,
+        num_inference_steps=3,
+        guidance_scale=0.0,
+        max_sequence_length=256,
+        generator=generator,
+    ).images[0]
+    assert drawn == bare.tobytes()

@@ -21,6 +21,17 @@ LETTERS = [chr(n) for n in range(33, 127)] + ["Ġ", "Ċ"]
 QWEN_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
+def scheduler(kind: Any, **config: Any) -> Any:
+    """A scheduler, whose few numbers are exact and on the CPU wherever the models are made."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            return kind(**config)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def clip_tokenizer(length: int = 77) -> Any:
     words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{sign}</w>" for sign in LETTERS)]
     return transformers.CLIPTokenizer(
@@ -131,7 +142,8 @@ def sdxl(full: bool = False) -> Any:
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
         unet=unet,
-        scheduler=diffusers.EulerDiscreteScheduler(
+        scheduler=scheduler(
+            diffusers.EulerDiscreteScheduler,
             beta_start=0.00085,
             beta_end=0.012,
             steps_offset=1,
@@ -160,7 +172,7 @@ def flux(full: bool = False) -> Any:
         }
         t5 = {"d_model": 32, "d_kv": 8, "d_ff": 37, "num_layers": 2, "num_heads": 4}
     return diffusers.FluxPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0),
+        scheduler=scheduler(diffusers.FlowMatchEulerDiscreteScheduler, shift=1.0),
         text_encoder=clip_text(full=full),
         text_encoder_2=transformers.T5EncoderModel(
             transformers.T5Config(vocab_size=len(t5_tokenizer()), **t5)
@@ -186,7 +198,7 @@ QWEN3 = {
 def flux2_klein() -> Any:
     text = transformers.Qwen3Config(vocab_size=len(qwen_tokenizer()), **QWEN3)
     return diffusers.Flux2KleinPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        scheduler=scheduler(diffusers.FlowMatchEulerDiscreteScheduler),
         vae=diffusers.AutoencoderKLFlux2(
             down_block_types=("DownEncoderBlock2D",) * 2,
             up_block_types=("UpDecoderBlock2D",) * 2,
@@ -218,7 +230,7 @@ def z_image() -> Any:
         vocab_size=len(qwen_tokenizer()), **QWEN3 | {"num_hidden_layers": 2}
     )
     return diffusers.ZImagePipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        scheduler=scheduler(diffusers.FlowMatchEulerDiscreteScheduler, shift=3.0),
         vae=image_vae(16, quant=False),
         text_encoder=transformers.Qwen3Model(text),
         tokenizer=qwen_tokenizer(),
@@ -255,7 +267,7 @@ def qwen_image() -> Any:
         },
     )
     return diffusers.QwenImagePipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        scheduler=scheduler(diffusers.FlowMatchEulerDiscreteScheduler),
         vae=diffusers.AutoencoderKLQwenImage(
             base_dim=16,
             z_dim=4,
