@@ -106,10 +106,15 @@ class Site:
 
     @contextlib.contextmanager
     def worker(
-        self, pool: str = "default", **environment: str
+        self, limit: int = 0, pool: str = "default", **environment: str
     ) -> Iterator["subprocess.Popen[bytes]"]:
-        """A process worker of the pool; killed with its runs at the end of the block."""
+        """A process worker of the pool; killed with its runs at the end of the block.
+
+        `limit` is how many runs it takes at once; 0 sets none.
+        """
         command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+        if limit:
+            command += ["--limit", str(limit)]
         process = self._spawn("worker", command, **{"GEMINI_API_KEY": KEY, **environment})
         try:
             yield process
