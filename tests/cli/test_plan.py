@@ -2,9 +2,11 @@
 
 import json
 import socket
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from tests.servers import environment
 from typer.testing import CliRunner, Result
 
 from imagewave.cli import app
@@ -47,7 +49,7 @@ def run(*arguments: str) -> Result:
 
 def test_a_plan_shows_stages_prices_and_where_the_rates_come_from(wave: Path) -> None:
     output = run(str(wave)).output
-    for words in ("draft", "judge", "final", "total", "80 % range", "no history", "batch saves"):
+    for words in ("draft", "judge", "final", "total", "8 of 10 plays", "no history", "batch saves"):
         assert words in output
     assert "Warning: The wave probably stops at its budget of $0.02" in output
 
@@ -91,3 +93,35 @@ def test_the_choice_of_models_is_explained_on_request(wave: Path) -> None:
         WAVE.replace("[[brief]]", '[draft]\nmodel = "lite"\n[final]\ncarry = "accept"\n[[brief]]')
     )
     assert "names its models itself" in run(str(wave), "--explain").output
+
+
+def test_the_printed_figures_add_up(wave: Path) -> None:
+    rows = [line.split() for line in run(str(wave)).output.splitlines()]
+    stages = [row for row in rows if row[:1] in (["draft"], ["judge"], ["final"])]
+    stages = [row for row in stages if row[1] not in ("takes", "pass:")]
+    assert len(stages) == 3
+    [total] = [row for row in rows if row[:1] == ["total"]]
+    figures = [[Decimal(row[at]) for row in stages] for at in (-5, -4, -3)]
+    assert [sum(column) for column in figures] == [Decimal(total[at]) for at in (1, 2, 3)]
+
+
+def test_json_has_times_quotas_and_the_own_gpu(wave: Path) -> None:
+    with environment(IMAGEWAVE_GPU_USD_PER_HOUR="2.50"):
+        found = json.loads(run(str(wave), "--json").stdout)
+    assert found["expected_s"] == sum(line["time"]["expected_s"] for line in found["lines"])
+    assert found["lines"][0]["free"] == {"low": 0, "middle": 0, "high": 0}
+    assert found["own_gpu"]["usd_per_hour"] == "2.50"
+    assert found["own_gpu"]["pays_per_month"] > found["own_gpu"]["pays_per_hour"] > 0
+    [tokens] = [q for q in found["quotas"] if (q["stage"], q["what"]) == ("draft", "tokens queued")]
+    assert tokens["tiers"]["tier 1"] == 2_000_000
+    assert tokens["source"]["date"] == "2026-11-20"
+
+
+def test_the_table_says_what_a_gpu_would_cost_or_what_is_missing(wave: Path) -> None:
+    with environment(IMAGEWAVE_GPU_USD_PER_HOUR="2.50"):
+        output = run(str(wave)).output
+        table = run(str(wave), "--compare", "lite,sdxl@gpu").output
+    assert "Rented by the month it pays from" in output
+    assert [line for line in table.splitlines() if line.startswith("sdxl") and " gpu " in line]
+    with environment(IMAGEWAVE_GPU_USD_PER_HOUR=""):
+        assert "Set IMAGEWAVE_GPU_USD_PER_HOUR" in run(str(wave)).output

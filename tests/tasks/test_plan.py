@@ -9,20 +9,33 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.tasks.waves import brief, decide, drawn, prompts, round_of, settle, tell_of, wave
+from tests.servers import environment
+from tests.tasks.waves import brief, decide, drawn, prompts, round_of, said, settle, tell_of, wave
 
 from imagewave.storage import facts
-from imagewave.storage.catalog import USER_FILE, find_model
+from imagewave.storage.catalog import USER_FILE, find_model, models, prices
+from imagewave.storage.catalog.limits import quotas_of, time_of
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.requests import Kind
+from imagewave.storage.rounds import load
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, RECORDED_AT
 from imagewave.storage.wave import Budget, Draft, Expand, Final, Judge, Wave
+from imagewave.storage.wavecheck import LANES
+from imagewave.tasks import durations
 from imagewave.tasks.draft import draft_asks
-from imagewave.tasks.plan import NotRun, Plan, check, compare, plan_wave
+from imagewave.tasks.expand import prompts_of
+from imagewave.tasks.final import final_asks
+from imagewave.tasks.judge import judge_asks
+from imagewave.tasks.known import known
+from imagewave.tasks.plan import Plan, compare, plan_wave
+from imagewave.tasks.plan_check import NotRun, check
+from imagewave.tasks.providers import interactive
 from imagewave.tasks.quotes import cheapest_use
 
 FINAL = Final(model="gemini-nano-banana-2.1", size="2K", thinking="minimal")
+NO_JUDGE = Judge(enabled=False)
+HOURLY = {prices.GPU_HOUR_VARIABLE: "3.60"}
 
 
 @pytest.fixture
@@ -47,7 +60,7 @@ def past(store: Store, name: str, good: int, of: int, **tables: Any) -> Wave:
     """A finished wave of six briefs, of each of which `good` of `of` drafts passed."""
     done = wave(*(brief(f"{name}{n}", of) for n in range(6)), name=name, use_case="hero", **tables)
     tell_of(store, done)
-    asks = draft_asks(store, done, 1, prompts(done), lane="gemini-batch")
+    asks = draft_asks(store, done, 1, prompts_of(done, [], {}), lane="gemini-batch")
     answers = {ask.request.id: drawn(ask) for ask in asks}
     settle(store, round_of(done, Kind.DRAFT), asks, answers.values())
     failed = {ask.request.id: ("blur",) for ask in asks if ask.request.sample >= good}
@@ -75,15 +88,56 @@ def test_a_wave_without_judge_and_finals_has_drafts_only() -> None:
     assert plan.wanted == 6
 
 
-def test_the_total_is_the_sum_of_what_each_play_cost() -> None:
-    plan = plan_wave(None, simple())
+def test_the_stages_add_up_to_the_total_to_the_last_digit() -> None:
+    plan = plan_wave(None, simple(expand=Expand(mode="model", count=2)))
     for bound in ("low", "middle", "high"):
-        parts = [getattr(line.usd, bound) for line in plan.lines]
-        # Stages do not all meet their extremes in one play.
-        assert max(parts) <= plan.usd.high
-        assert getattr(plan.usd, bound) > 0
-    assert sum(line.usd.low for line in plan.lines) <= plan.usd.low
-    assert sum(line.usd.high for line in plan.lines) >= plan.usd.high
+        assert sum(getattr(line.usd, bound) for line in plan.lines) == getattr(plan.usd, bound)
+    assert plan.usd.low < plan.usd.middle < plan.usd.high
+    # By itself a stage is cheaper and dearer than where the whole wave is.
+    assert all(line.usd_alone.low <= line.usd_alone.high for line in plan.lines)
+
+
+def test_what_is_answered_already_is_free(store: Store) -> None:
+    done = past(store, "past", good=2, of=4, final=Final(carry="accept"), judge=NO_JUDGE)
+    again = done.model_copy(update={"name": "again"})
+    [draft] = plan_wave(store, again).lines
+    assert draft.free.low == draft.free.high == 24
+    assert draft.usd.middle == (draft.requests.middle - 24) * draft.usd_per_call
+    [fresh] = plan_wave(store, again, fresh=True).lines
+    assert fresh.free.high == 0
+    assert fresh.usd.middle > draft.usd.middle
+    assert fresh.requests == draft.requests
+    # Another model's drafts are others, and so are those of a wave that wants none but its own.
+    [dear] = compare(store, again, ["nano banana pro"])
+    assert dear.plan is not None
+    assert dear.plan.lines[0].free.high == 0
+    afresh = again.model_copy(update={"cache": "refresh"})
+    assert plan_wave(store, afresh).lines[0].free.high == 0
+
+
+def test_judgements_and_finals_of_known_drafts_are_free_too(store: Store) -> None:
+    done = past(store, "past", good=4, of=4, final=FINAL)
+    drafts = load(store, round_of(done, Kind.DRAFT)) or []
+    answers = {ask.request.id: drawn(ask) for ask in drafts}
+    decisions = decide(store, done, 1, drafts, answers)
+    drawn_by = {(ask.brief, ask.request.id): ask for ask in drafts}
+    finals = final_asks(
+        done, prompts_of(done, [], {}), decisions, [], [], lane="gemini-batch", drawn=drawn_by
+    )
+    settle(store, round_of(done, Kind.FINAL), finals, [drawn(ask) for ask in finals])
+    passed = {(ask.brief, ask.request.id) for ask in drafts}
+    asked = judge_asks(done, drafts, answers, passed, lane="gemini-batch")
+    settle(store, round_of(done, Kind.JUDGE), asked, [said(ask, "{}") for ask in asked])
+    found = known(store, done.model_copy(update={"name": "again"}))
+    for numbers in (found.draft, found.judge, found.final):
+        assert dict(numbers) == {f"past{n}": 4 for n in range(6)}
+    assert not found.judge_final
+
+
+def test_an_expansion_that_is_not_written_yet_hides_what_comes_after(store: Store) -> None:
+    past(store, "past", good=2, of=4)
+    unwritten = simple(expand=Expand(mode="model", count=2))
+    assert not known(store, unwritten).draft
 
 
 def test_batches_halve_the_bill() -> None:
@@ -220,7 +274,7 @@ def test_a_finished_wave_is_held_against_its_plan(store: Store) -> None:
     with pytest.raises(NotRun, match="nothing of the wave 'done'"):
         check(store, past_wave(), plan_wave(store, past_wave()))
     done = past(store, "done", good=3, of=4, final=Final(carry="accept"))
-    [draft, judge] = check(store, done, plan_wave(store, done))
+    [draft, judge] = check(store, done, plan_wave(store, done, fresh=True))
     assert (draft.line.stage, draft.requests, draft.reused) == ("draft", 24, 0)
     assert draft.usd == 24 * Decimal("0.0168")
     assert (judge.requests, judge.usd, judge.within) == (0, Decimal(0), False)
@@ -230,3 +284,106 @@ def test_a_finished_wave_is_held_against_its_plan(store: Store) -> None:
 
 def past_wave() -> Wave:
     return wave(brief("b", 2), name="done", draft=Draft(size="1K", thinking="minimal"))
+
+
+def test_a_stage_takes_as_long_as_its_lane(store: Store) -> None:
+    plan = plan_wave(None, simple())
+    draft = lines(plan)["draft"]
+    assert draft.time.expected_s % (24 * 3600) == 0
+    assert draft.time.limit_s == 2 * draft.time.expected_s > 0
+    assert plan.expected_s == sum(line.time.expected_s or 0 for line in plan.lines)
+    _job(store, "a", 30)
+    timed = lines(plan_wave(store, simple()))["draft"]
+    assert timed.time.expected_s * 48 == draft.time.expected_s
+    assert "median" in timed.time.basis
+
+
+def test_calls_and_own_gpus_take_time_by_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert durations.CALLS_AT_ONCE == interactive.AT_ONCE
+    monkeypatch.setenv(prices.GPU_HOUR_VARIABLE, "3.60")
+    called, drawn_here = compare(None, simple(), ["lite@interactive", "sdxl@gpu"])
+    assert called.plan is not None
+    assert drawn_here.plan is not None
+    draft = lines(called.plan)["draft"]
+    assert draft.time.expected_s == draft.requests.middle * 15 / 16
+    draft = lines(drawn_here.plan)["draft"]
+    assert draft.time.expected_s == pytest.approx(1.1 * draft.requests.middle)
+    assert draft.time.limit_s is None
+
+
+def test_tiers_that_are_too_small_are_named() -> None:
+    many = wave(*(brief(f"b{n}", 1, text="tulips " * 500) for n in range(2000)), final=FINAL)
+    found = {(p.stage, p.what): p for p in plan_wave(None, many).quotas}
+    drafts = found["draft", "tokens queued"]
+    assert drafts.need > 2_000_000
+    assert drafts.too_small == ("tier 1",)
+    assert found["draft", "USD in 10 minutes"].too_small == ("tier 1", "tier 2")
+    assert found["final", "tokens queued"].tiers == {}, "not published for this model"
+    assert all(p.source.date.year >= 2026 for p in found.values())
+    few = plan_wave(None, simple()).quotas
+    assert few
+    assert not any(p.too_small for p in few)
+
+
+def test_every_limit_is_of_a_model_and_a_lane_that_there_are() -> None:
+    for model in models():
+        for lane in model.lanes:
+            for quota in quotas_of(model, lane):
+                assert quota.source.reference
+                assert set(quota.models) <= {each.id for each in models()}
+    assert all(time_of(lane) for lane in LANES if lane.endswith("-batch"))
+    assert time_of("interactive")
+
+
+def test_an_own_gpu_pays_from_a_volume_on() -> None:
+    with environment(**HOURLY):
+        plan = plan_wave(None, simple())
+    gpu = plan.own_gpu
+    assert gpu is not None
+    assert (gpu.model, gpu.seconds) == ("flux-2-klein-4b", Decimal("0.39"))
+    assert gpu.usd_per_picture == Decimal("0.000390000")
+    draft = lines(plan)["draft"]
+    assert gpu.usd == draft.requests.middle * gpu.usd_per_picture
+    # 3600 s / 0.39 s an hour, and 730 hours a month.
+    assert (gpu.most_per_hour, gpu.most_per_month) == (9230, 9230 * 730)
+    each = draft.usd_per_call
+    assert gpu.pays_per_hour is not None
+    assert gpu.pays_per_hour * each >= Decimal("3.60") > (gpu.pays_per_hour - 1) * each
+    assert gpu.pays_per_month is not None
+    month = 730 * Decimal("3.60")
+    assert gpu.pays_per_month * each >= month > (gpu.pays_per_month - 1) * each
+
+
+def test_a_gpu_that_is_too_dear_never_pays_and_an_unknown_price_is_none() -> None:
+    with environment(**{prices.GPU_HOUR_VARIABLE: "500"}):
+        gpu = plan_wave(None, simple()).own_gpu
+    assert gpu is not None
+    assert gpu.pays_per_hour is gpu.pays_per_month is None
+    with environment(**{prices.GPU_HOUR_VARIABLE: ""}):
+        gpu = plan_wave(None, simple()).own_gpu
+        [unpriced] = compare(None, simple(), ["sdxl@gpu"])
+    assert gpu is not None
+    assert (gpu.usd, gpu.usd_per_picture, gpu.pays_per_hour) == (None, None, None)
+    assert prices.GPU_HOUR_VARIABLE in gpu.problem
+    assert unpriced.plan is None
+    assert prices.GPU_HOUR_VARIABLE in unpriced.problem
+
+
+def test_models_are_compared_by_lane() -> None:
+    batch, short, called = compare(None, simple(), ["lite", "lite@batch", "lite@interactive"])
+    assert batch.plan is not None
+    assert short.plan is not None
+    assert called.plan is not None
+    assert (batch.plan.lane, called.plan.lane) == ("gemini-batch", "interactive")
+    assert batch.plan == short.plan
+    full, half = (lines(plan)["draft"].usd_per_call for plan in (called.plan, batch.plan))
+    assert full == pytest.approx(2 * half, rel=Decimal("1e-6"))
+    wrong, lane = compare(None, simple(), ["lite@gpu", "mj@"])
+    assert "not reached by 'gpu'. Its lanes are gemini-batch" in wrong.problem
+    assert lane.plan is None
+
+
+def test_a_model_that_does_not_draw_the_ratio_is_no_alternative() -> None:
+    wide = wave(brief("wide", 1, aspect_ratio="21:9"), final=FINAL)
+    [found] = compare(None, wide, ["sdxl@gpu"])
+    assert "does not draw the aspect ratio '21:9'" in found.problem

@@ -3,9 +3,9 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
-from datetime import timedelta
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -18,7 +18,11 @@ from imagewave.storage.store import DEFAULT_STORE, NoStore, Store
 from imagewave.storage.wavefile import load_wave
 from imagewave.tasks import plan as planning
 from imagewave.tasks.forecast import Spread
-from imagewave.tasks.plan import Alternative, Check, Plan
+from imagewave.tasks.own_gpu import OwnGpu
+from imagewave.tasks.plan import Alternative, Plan
+from imagewave.tasks.plan_check import Check
+from imagewave.tasks.plan_check import check as check_wave
+from imagewave.tasks.quotas import Pressure
 
 
 class Against(StrEnum):
@@ -33,7 +37,11 @@ def plan(
         str, typer.Option(help="The store whose history is used: a folder or s3://bucket/prefix.")
     ] = DEFAULT_STORE,
     compare: Annotated[
-        str, typer.Option(help="Models for the drafts, side by side.", metavar="MODEL,MODEL,…")
+        str,
+        typer.Option(
+            help="Models for the drafts, side by side; MODEL@LANE goes by that lane.",
+            metavar="MODEL,MODEL,…",
+        ),
     ] = "",
     check: Annotated[
         Against | None, typer.Option(help="Put what a finished wave took beside its plan.")
@@ -53,7 +61,7 @@ def plan(
 
       imagewave plan examples/spring-covers.toml
 
-      imagewave plan covers.toml --compare nano-banana-2-lite,nano-banana-2.1,gpt-image-2
+      imagewave plan covers.toml --compare lite,2.1,pro,gpt-image-2,sdxl@gpu
 
       imagewave plan covers.toml --check actual
 
@@ -71,10 +79,11 @@ def plan(
         names = [name.strip() for name in compare.split(",") if name.strip()]
         _show(console, planning.compare(opened, loaded, names), _print_comparison, as_json)
         return
-    planned = planning.plan_wave(opened, loaded)
     if check and opened is not None:
-        _show(console, planning.check(opened, loaded, planned), _print_check, as_json)
+        fresh = planning.plan_wave(opened, loaded, fresh=True)
+        _show(console, check_wave(opened, loaded, fresh), _print_check, as_json)
         return
+    planned = planning.plan_wave(opened, loaded)
     if explain:
         why = loaded.routing or ("The wave file names its models itself, or no use case.",)
         planned = dataclasses.replace(planned, routing=why)
@@ -98,22 +107,35 @@ def _print_plan(console: Console, planned: Plan) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("stage")
     table.add_column("model")
-    for heading in ("requests", "(80 % range)", "USD per request", "USD", "(80 % range)"):
+    free = any(line.free.high for line in planned.lines)
+    headings = ["requests", *["free"] * free, "USD each", "low USD", "USD", "high USD", "time"]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    for line in planned.lines:
+    columns = [_adding_up(planned, bound) for bound in ("low", "middle", "high")]
+    for number, line in enumerate(planned.lines):
         table.add_row(
             line.stage,
             escape(f"{line.model} {line.size}".strip()),
             str(line.requests.middle),
-            _range(line.requests),
+            *[str(line.free.middle)] * free,
             f"{line.usd_per_call:.5f}",
-            _usd(line.usd.middle),
-            _usd_range(line.usd),
+            *(column[number] for column in columns),
+            _time(line.time.expected_s),
         )
     table.add_section()
-    table.add_row("total", "", "", "", "", _usd(planned.usd.middle), _usd_range(planned.usd))
+    table.add_row(
+        "total",
+        *[""] * (3 + free),
+        *(column[-1] for column in columns),
+        _time(planned.expected_s),
+    )
     console.print(table)
-    console.print()
+    console.print("In 8 of 10 plays the whole wave costs between low and high.\n", style="dim")
+    if free:
+        count = sum(line.free.middle for line in planned.lines)
+        console.print(f"Answered in the store already, and free: about {count} of the requests.")
+    if planned.imported:
+        console.print(f"Imported pictures that wait: {planned.imported}; each may save a draft.")
     for line in planned.lines:
         if line.rate is not None:
             console.print(f"{line.stage}s pass: {line.rate:.0%}. {escape(line.source)}")
@@ -122,6 +144,11 @@ def _print_plan(console: Console, planned: Plan) -> None:
         f" {planned.wanted}, in {planned.rounds.middle} rounds ({_range(planned.rounds)})."
     )
     console.print(f"Waits for the provider: {_waits(planned)}")
+    for line in planned.lines:
+        limit = f"; at the most {_time(line.time.limit_s)}" if line.time.limit_s else ""
+        console.print(
+            f"{line.stage} takes {_time(line.time.expected_s)}: {line.time.basis}{limit}."
+        )
     if planned.usd_per_delivered is not None:
         console.print(f"Cost per delivered picture: [bold]{_usd(planned.usd_per_delivered)}[/]")
     if planned.interactive_usd is not None and planned.interactive_usd > planned.usd.middle:
@@ -129,7 +156,67 @@ def _print_plan(console: Console, planned: Plan) -> None:
             f"The same calls outside of batches: {_usd(planned.interactive_usd)}; the batch saves"
             f" {_usd(planned.interactive_usd - planned.usd.middle)}."
         )
+    if planned.own_gpu is not None:
+        for sentence in _on_own_gpu(planned.own_gpu):
+            console.print(sentence)
+    for pressure in planned.quotas:
+        if pressure.too_small:
+            console.print(_pressure(pressure))
     _print_warnings(planned)
+
+
+def _adding_up(planned: Plan, bound: str) -> list[str]:
+    """The stages' USD and their total as texts whose digits add up, too.
+
+    What rounding leaves over goes to those that it took most from.
+    """
+    parts = [Decimal(getattr(line.usd, bound)) for line in planned.lines]
+    digits = 2 if planned.usd.middle >= 10 else 4
+    unit = Decimal(1).scaleb(-digits)
+    total = sum(parts, Decimal(0)).quantize(unit)
+    shown = [part.quantize(unit, ROUND_FLOOR) for part in parts]
+    by_rest = sorted(range(len(parts)), key=lambda n: shown[n] - parts[n])
+    for n in by_rest[: int((total - sum(shown, Decimal(0))) / unit)]:
+        shown[n] += unit
+    return [f"{each:.{digits}f}" for each in (*shown, total)]
+
+
+def _time(seconds: float | None) -> str:
+    """Seconds in the unit that suits them; "?" where nobody knows."""
+    if seconds is None:
+        return "?"
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _on_own_gpu(gpu: OwnGpu) -> Iterator[str]:
+    if gpu.usd_per_picture is None or gpu.usd is None:
+        yield f"Drafts on an own GPU cannot be priced: {escape(gpu.problem)}"
+        return
+    yield (
+        f"On an own GPU at ${gpu.usd_per_hour}/h the drafts would cost {_usd(gpu.usd)}:"
+        f" {gpu.model}, {gpu.seconds} s and ${gpu.usd_per_picture:.6f} each. {escape(gpu.source)}."
+    )
+    for rent, pays, most in (
+        ("by the hour", gpu.pays_per_hour, gpu.most_per_hour),
+        ("by the month", gpu.pays_per_month, gpu.most_per_month),
+    ):
+        yield f"Rented {rent} it pays " + (
+            f"never: it draws {most:,} at the most."
+            if pays is None
+            else f"from {pays:,} drafts on, of {most:,} that it can draw."
+        )
+
+
+def _pressure(pressure: Pressure) -> str:
+    tiers = ", ".join(f"{tier} {holds:,}" for tier, holds in pressure.tiers.items())
+    return (
+        f"{pressure.stage} needs {pressure.need:,} {pressure.what}; it has to wait in"
+        f" {', '.join(pressure.too_small)} ({tiers}, by {pressure.source.reference},"
+        f" {pressure.source.grade}, {pressure.source.date})."
+    )
 
 
 def _print_comparison(console: Console, alternatives: Sequence[Alternative]) -> None:
@@ -175,7 +262,9 @@ def _print_check(console: Console, checks: Sequence[Check]) -> None:
         line = each.line
         verdict = "as planned"
         if not each.within:
-            verdict = "more than planned" if each.worth > line.usd.high else "less than planned"
+            verdict = (
+                "more than planned" if each.worth > line.usd_alone.high else "less than planned"
+            )
         if each.reused:
             verdict += f" ({_usd(each.worth)} without what was free)"
         table.add_row(
@@ -184,13 +273,13 @@ def _print_check(console: Console, checks: Sequence[Check]) -> None:
             _range(line.requests),
             str(each.requests),
             str(each.reused),
-            _usd(line.usd.middle),
-            _usd_range(line.usd),
+            _usd(line.usd_alone.middle),
+            _usd_range(line.usd_alone),
             _usd(each.usd),
             verdict,
         )
     table.add_section()
-    planned = sum((each.line.usd.middle for each in checks), Decimal(0))
+    planned = sum((each.line.usd_alone.middle for each in checks), Decimal(0))
     paid = sum((each.usd for each in checks), Decimal(0))
     table.add_row("total", "", "", "", "", _usd(planned), "", _usd(paid), "")
     console.print(table)
@@ -228,9 +317,15 @@ def _plain(value: Any) -> Any:
     """JSON values; money is text, so that no digit is lost."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, Plan):
+            fields["expected_s"] = value.expected_s
         return fields | ({"within": value.within} if isinstance(value, Check) else {})
     if isinstance(value, Decimal):
         return f"{value:f}"
+    if isinstance(value, date):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
     return value

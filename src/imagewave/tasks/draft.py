@@ -109,20 +109,25 @@ def _draws(
         )
 
 
-def _paid_before(store: Store, wave: Wave, prompts: Prompts) -> dict[str, int]:
-    """How many of its first drafts other waves had answered for each brief: they cost nothing."""
+def first_drafts(
+    store: Store, wave: Wave, prompts: Prompts
+) -> dict[str, list[tuple[str, Request]]]:
+    """The first drafts of each brief, as far as they are answered already: they cost nothing.
+
+    Each is (prompt id, request).
+    """
     cap = policy(wave.draft).cap
-    first = {
-        brief.id: [
-            request.id
-            for _, request in _draws(wave, brief, prompts[brief.id], Counter(), cap(brief.want))
-        ]
-        for brief in wave.briefs
-    }
+
+    def draws(brief: Brief) -> Iterator[tuple[str, Request]]:
+        return _draws(wave, brief, prompts[brief.id], Counter(), cap(brief.want))
+
+    # Of a large wave the ids alone are kept, and requests only where there are answers.
+    first = {brief.id: [request.id for _, request in draws(brief)] for brief in wave.briefs}
     known = answered(store, {id for ids in first.values() for id in ids})
     return {
-        brief: sum(1 for _ in itertools.takewhile(known.__contains__, ids))
-        for brief, ids in first.items()
+        brief.id: list(itertools.takewhile(lambda draft: draft[1].id in known, draws(brief)))
+        for brief in wave.briefs
+        if known.intersection(first[brief.id])
     }
 
 
@@ -221,7 +226,7 @@ def _steps(
     if (standing := facts.read(store, "steps", part)) is None:
         allowed = policy(wave.draft)
         priors = _priors(store, wave, past)
-        free = _paid_before(store, wave, prompts) if past.rounds == 0 else {}
+        first = first_drafts(store, wave, prompts) if past.rounds == 0 else {}
         rows = []
         for brief in wave.briefs:
             passed, tried = past.counts(brief.id)
@@ -238,9 +243,10 @@ def _steps(
             )
             if step.drafts and not past.usable(brief.id, prompts):
                 step = Step(drafts=0, reason=Reason.REFUSED, rate=step.rate, chance=0.0)
-            if free.get(brief.id, 0) >= want > 0:
+            free = len(first.get(brief.id, ()))
+            if free >= want > 0:
                 # These may be enough, and then nothing need be paid at all.
-                step = replace(step, drafts=free[brief.id], reason=Reason.REUSED)
+                step = replace(step, drafts=free, reason=Reason.REUSED)
             low, high = step.rate.interval()
             rows.append(
                 {

@@ -84,22 +84,17 @@ def write_prompts(
         findings: list[dict[str, object]] = []
         for brief in wave.briefs:
             request = asked.get(brief.id)
-            filled = list(_from_templates(wave, brief))
-            source, template_texts = "template", _spread(filled, wave.expand.count)
-            if request is not None:
-                texts = _parse(answers.get(request.id), wave.expand.count)
-                if texts:
-                    source, template_texts = "model", [("", text) for text in texts]
-                else:
-                    findings.append(
-                        {
-                            "wave": wave.name,
-                            "job_id": "",
-                            "kind": "expansion failed",
-                            "key": request.id,
-                            "detail": f"brief {brief.id}: no usable prompts; its text is used",
-                        }
-                    )
+            source, template_texts = _texts(wave, brief, request, answers)
+            if request is not None and source != "model":
+                findings.append(
+                    {
+                        "wave": wave.name,
+                        "job_id": "",
+                        "kind": "expansion failed",
+                        "key": request.id,
+                        "detail": f"brief {brief.id}: no usable prompts; its text is used",
+                    }
+                )
             for variant, (template, text) in enumerate(template_texts):
                 rows.append(
                     {
@@ -123,6 +118,30 @@ def write_prompts(
     for row in standing:
         prompts.setdefault(row["brief"], []).append((row["prompt_id"], row["text"]))
     return prompts
+
+
+def prompts_of(
+    wave: Wave, asks: Iterable[Ask], answers: Mapping[str, Answer]
+) -> dict[str, list[tuple[str, str]]]:
+    """Every brief's prompts, as `write_prompts` would record them: (prompt id, text)."""
+    asked = {ask.brief: ask.request for ask in asks}
+    return {
+        brief.id: [
+            (digest({"prompt": text}), text)
+            for _, text in _texts(wave, brief, asked.get(brief.id), answers)[1]
+        ]
+        for brief in wave.briefs
+    }
+
+
+def _texts(
+    wave: Wave, brief: Brief, request: Request | None, answers: Mapping[str, Answer]
+) -> tuple[str, list[tuple[str, str]]]:
+    """Where the brief's prompts come from, and (template, text) of each."""
+    written = _parse(answers.get(request.id), wave.expand.count) if request else []
+    if written:
+        return "model", [("", text) for text in written]
+    return "template", _spread(list(_from_templates(wave, brief)), wave.expand.count)
 
 
 def _from_templates(wave: Wave, brief: Brief) -> Iterator[tuple[str, str]]:

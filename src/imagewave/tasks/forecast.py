@@ -65,7 +65,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """One way that a wave may go, brief by brief: numbers of requests, and pictures that passed."""
+    """One way that a wave may go, brief by brief: numbers of requests, and pictures that passed.
+
+    `rounds` are those of drafts and of finals, `final_rounds` the latter alone.
+    """
 
     drafts: Ints
     drafts_judged: Ints
@@ -74,6 +77,7 @@ class Course:
     finals_judged: Ints
     delivered: Ints
     rounds: int
+    final_rounds: int = 0
 
 
 def play(case: Case, rng: np.random.Generator, *, finals: bool) -> Course:
@@ -103,6 +107,7 @@ def play(case: Case, rng: np.random.Generator, *, finals: bool) -> Course:
         finals_judged=good + rng.binomial(rendered - good, case.nearly[1]),
         delivered=good,
         rounds=rounds + final_rounds,
+        final_rounds=final_rounds,
     )
 
 

@@ -2,10 +2,9 @@
 
 Rates come from the store's history where there is any, and each says where it comes from; the
 requests are those of many plays of the real policy (`forecast`), so that a plan is a range and not
-a wish. What other waves answered already is not subtracted: a plan is for fresh pictures.
+a wish. What the store has answered already costs nothing, and is told apart.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,21 +13,31 @@ from statistics import fmean
 import numpy as np
 
 from imagewave.errors import ImagewaveError
-from imagewave.storage.analytics import query
-from imagewave.storage.catalog import require_alive
+from imagewave.storage.catalog import find_model, require_alive
 from imagewave.storage.catalog.prices import UnknownPrice
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
-from imagewave.tasks.draft import history, policy
-from imagewave.tasks.forecast import NEARLY, Case, Course, Spread, play
-from imagewave.tasks.oversample import Rate
-from imagewave.tasks.quotes import Quote, cheapest_use, drafts_of, finals_of, per_call
+from imagewave.tasks.durations import Duration, duration, seconds_per_wait
+from imagewave.tasks.evidence import billed_per_request, cases_of, sources_of
+from imagewave.tasks.forecast import Case, Spread, play
+from imagewave.tasks.imports import waiting
+from imagewave.tasks.known import Known, known
+from imagewave.tasks.own_gpu import OwnGpu, own_gpu
+from imagewave.tasks.quotas import Pressure, pressures
+from imagewave.tasks.quotes import (
+    Quote,
+    cheapest_use,
+    drafts_of,
+    finals_of,
+    input_tokens,
+    lane_of,
+    per_call,
+)
+from imagewave.tasks.tally import Around, Counts, around, means
 
 RUNS = 400
 """Times that a wave is played; one of more than a thousand briefs, whose chances even out, less."""
 
-# So many requests must have been seen before a share of them is believed.
-_ENOUGH = 10
 _NANO = Decimal("1e-9")
 
 
@@ -36,15 +45,22 @@ _NANO = Decimal("1e-9")
 class Line:
     """One stage. `rate` is the share of its pictures expected to pass, `source` why (or "").
 
-    `usd_per_call` is per request: refusals, which cost nothing, and regeneration are in it.
+    `free` of the `requests` are answered in the store already, and cost nothing. `usd_per_call` is
+    per request: refusals, which cost nothing, and regeneration are in it. Requests and `usd` are
+    those of the plays in which the whole wave is cheap, middling or dear, so that the stages add up
+    to the plan's total; `usd_alone` has the percentiles of the stage by itself.
     """
 
     stage: str
     model: str
+    lane: str
     size: str
     requests: Spread[int]
+    free: Spread[int]
     usd_per_call: Decimal
     usd: Spread[Decimal]
+    usd_alone: Spread[Decimal]
+    time: Duration
     rate: float | None = None
     source: str = ""
 
@@ -56,8 +72,9 @@ class Plan:
     `delivered` counts the pictures, of `wanted`. Each of the `rounds` (of drafts and of finals)
     waits for the provider, and once more for a judge: `waits` in all, each of which took
     `seconds_per_wait` before (the median; None: no job of the lane was seen). `interactive_usd` is
-    the median of the same calls outside of batches; None where there is no such price. `routing`
-    says why these models, where that was asked.
+    the median of the same calls outside of batches; None where there is no such price. `imported`
+    pictures wait to be looked at, each of which may save a draft. `routing` says why these models,
+    where that was asked.
     """
 
     wave: str
@@ -72,8 +89,17 @@ class Plan:
     seconds_per_wait: float | None
     usd_per_delivered: Decimal | None
     interactive_usd: Decimal | None
+    quotas: tuple[Pressure, ...]
+    own_gpu: OwnGpu | None
+    imported: int
     warnings: tuple[str, ...]
     routing: tuple[str, ...] = ()
+
+    @property
+    def expected_s(self) -> float | None:
+        """Seconds that the stages take one after the other; None where one is not known."""
+        each = [line.time.expected_s for line in self.lines]
+        return None if None in each else sum(s for s in each if s is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,72 +111,68 @@ class Alternative:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """A stage's plan beside what it took. `reused` of the requests were answered before: free."""
-
-    line: Line
-    requests: int
-    reused: int
-    usd: Decimal
-
-    @property
-    def worth(self) -> Decimal:
-        """What it would have cost without what was answered before."""
-        return self.usd + self.reused * self.line.usd_per_call
-
-    @property
-    def within(self) -> bool:
-        """Whether that lies in the planned range."""
-        return self.line.usd.low <= self.worth <= self.line.usd.high
-
-
-class NotRun(ImagewaveError):
-    """The store has nothing of this wave."""
-
-
 def plan_wave(
-    store: Store | None, wave: Wave, *, drafts: Quote | None = None, seed: int = 0
+    store: Store | None,
+    wave: Wave,
+    *,
+    drafts: Quote | None = None,
+    seed: int = 0,
+    fresh: bool = False,
 ) -> Plan:
-    """The wave's plan; the same wave, history and `seed` give the same. Its own past is left out.
+    """The wave's plan; the same wave, store and `seed` give the same.
 
-    `drafts` stands in for the wave's model of drafts. None is a store without history.
+    `drafts` stands in for the wave's model of drafts. `fresh`: as if nothing was answered yet.
+    None is a store without history.
 
     Raises:
         UnknownPrice: a stage's price is not known.
     """
     quote = drafts or drafts_of(wave)
-    cases = _cases(store, wave, quote.model.id)
+    asked = _drawn_by(wave, quote) if drafts else wave
+    cases = cases_of(store, wave, quote.model.id)
     rng = np.random.default_rng(seed)
     with_finals = wave.final.carry != "accept"
     runs = RUNS if len(wave.briefs) <= 1000 else RUNS // 4
-    plays = [[play(case, rng, finals=with_finals) for case in cases.values()] for _ in range(runs)]
+    plays = [
+        {name: play(case, rng, finals=with_finals) for name, case in cases.items()}
+        for _ in range(runs)
+    ]
     prices = per_call(wave, quote)
-    billed = _billed(store, wave, quote.model.id)
-    counts = {stage: [_requests(stage, wave, courses) for courses in plays] for stage in prices}
-    totals = _totals(counts, prices, billed)
-    delivered = [sum(int(course.delivered.sum()) for course in courses) for courses in plays]
-    rounds = [max(course.rounds for course in courses) for courses in plays]
+    billed = billed_per_request(store, wave, quote.model.id)
+    each = {stage: price * billed.get(stage, Decimal(1)) for stage, price in prices.items()}
+    there = Known() if fresh or store is None else known(store, asked)
+    counts = Counts(wave, list(prices), plays, there)
+    near = around([counts.usd(each, run) for run in range(runs)])
+    lines = tuple(
+        _line(store, wave, stage, quote, cases, counts, each[stage], near) for stage in prices
+    )
+    total = Spread(
+        low=sum((line.usd.low for line in lines), Decimal(0)),
+        middle=sum((line.usd.middle for line in lines), Decimal(0)),
+        high=sum((line.usd.high for line in lines), Decimal(0)),
+    )
+    rounds = [max(course.rounds for course in courses.values()) for courses in plays]
+    delivered = [sum(int(c.delivered.sum()) for c in courses.values()) for courses in plays]
     mean = Decimal(fmean(delivered))
+    paid = sum((counts.usd(each, run) for run in range(runs)), Decimal(0)) / runs
+    draft = next(line for line in lines if line.stage == "draft")
     return Plan(
         wave=wave.name,
         lane=quote.lane,
         briefs=len(wave.briefs),
         wanted=sum(brief.want for brief in wave.briefs),
-        lines=tuple(
-            _line(stage, wave, quote, cases, counts[stage], price * billed.get(stage, Decimal(1)))
-            for stage, price in prices.items()
-        ),
-        usd=Spread.of(totals),
+        lines=lines,
+        usd=total,
         delivered=Spread.of(delivered),
         rounds=Spread.of(rounds),
         waits=Spread.of([n * (1 + wave.judge.asks_model) + ("expand" in prices) for n in rounds]),
-        seconds_per_wait=_seconds_per_wait(store, wave, quote.lane),
-        usd_per_delivered=(
-            (sum(totals, Decimal(0)) / runs / mean).quantize(_NANO) if mean else None
-        ),
-        interactive_usd=_interactive(wave, quote, counts, billed),
-        warnings=_warnings(wave, quote, Spread.of(totals)),
+        seconds_per_wait=seconds_per_wait(store, wave.name, quote.lane),
+        usd_per_delivered=(paid / mean).quantize(_NANO) if mean else None,
+        interactive_usd=_interactive(wave, quote, counts, billed, near),
+        quotas=_quotas(wave, lines),
+        own_gpu=own_gpu(wave, quote, each["draft"], draft.requests.middle - draft.free.middle),
+        imported=sum(waiting(store, wave).values()) if store else 0,
+        warnings=_warnings(wave, quote, total),
     )
 
 
@@ -167,200 +189,112 @@ def compare(store: Store | None, wave: Wave, models: Sequence[str]) -> list[Alte
     return found
 
 
-def check(store: Store, wave: Wave, plan: Plan) -> list[Check]:
-    """The wave's plan beside what its current revision asked for and what the wave paid.
-
-    Raises:
-        NotRun: the store knows nothing of it.
-    """
-    asked = query(
-        store,
-        "SELECT kind, count(DISTINCT request_id) AS requests,"
-        " count(DISTINCT request_id) FILTER (reused) AS reused"
-        " FROM requests WHERE wave = ? GROUP BY kind",
-        [wave.name],
+def _drawn_by(wave: Wave, quote: Quote) -> Wave:
+    """The wave with other drafts."""
+    table = wave.draft.model_copy(
+        update={
+            "model": quote.model.id,
+            "size": quote.size,
+            "quality": quote.quality,
+            "thinking": quote.thinking,
+            "steps": quote.steps or quote.model.steps,
+        }
     )
-    if not asked:
-        raise NotRun(
-            f"{store.url} has nothing of the wave {wave.name!r} to compare its plan with.",
-            "Run it first, or name another store with --store.",
-        )
-    paid = query(
-        store, "SELECT kind, sum(cost_usd) AS usd FROM costs WHERE wave = ? GROUP BY 1", [wave.name]
-    )
-    requests = {row["kind"]: row for row in asked}
-    usd = {row["kind"]: row["usd"] for row in paid}
-    return [
-        Check(
-            line=line,
-            requests=requests.get(line.stage, {}).get("requests", 0),
-            reused=requests.get(line.stage, {}).get("reused", 0),
-            usd=Decimal(usd.get(line.stage, 0)),
-        )
-        for line in plan.lines
-    ]
-
-
-def _cases(store: Store | None, wave: Wave, draft_model: str) -> dict[str, Case]:
-    """The wave's briefs by use case, with what is known of each."""
-    wants: dict[str, list[int]] = defaultdict(list)
-    for brief in wave.briefs:
-        wants[brief.use_case or wave.use_case].append(brief.want)
-    drafts = history(store, draft_model, tier="draft", without=wave.name) if store else {}
-    finals = history(store, wave.final.model, tier="final", without=wave.name) if store else {}
-    nearly = _nearly(store, wave)
-    return {
-        use_case: Case(
-            wants=np.array(numbers, np.int64),
-            policy=policy(wave.draft),
-            drafts=drafts.get(use_case),
-            finals=finals.get(use_case),
-            nearly=(
-                nearly.get(("draft", use_case), NEARLY),
-                nearly.get(("final", use_case), NEARLY),
-            ),
-        )
-        for use_case, numbers in wants.items()
-    }
-
-
-def _nearly(store: Store | None, wave: Wave) -> dict[tuple[str, str], float]:
-    """Of what was rejected, the share that the screens had let pass, by tier and use case."""
-    if store is None:
-        return {}
-    rows = query(
-        store,
-        "SELECT tier, use_case, sum(passed_screens - passed) / sum(tried - passed) AS share"
-        " FROM trials WHERE wave <> ? GROUP BY ALL HAVING sum(tried - passed) >= ?",
-        [wave.name, _ENOUGH],
-    )
-    return {(row["tier"], row["use_case"]): min(1.0, max(0.0, row["share"])) for row in rows}
-
-
-def _billed(store: Store | None, wave: Wave, draft_model: str) -> dict[str, Decimal]:
-    """Calls billed per request: more where some are regenerated, fewer where some are refused."""
-    models = {
-        "expand": wave.expand.model,
-        "draft": draft_model,
-        "judge": wave.judge.model,
-        "final": wave.final.model,
-    }
-    if store is None:
-        return {}
-    rows = query(
-        store,
-        "SELECT kind, model, count(*) FILTER (cost_usd > 0) AS billed,"
-        " count(DISTINCT (wave, request_id)) AS requests"
-        " FROM costs WHERE wave <> ? GROUP BY kind, model",
-        [wave.name],
-    )
-    return {
-        row["kind"]: Decimal(row["billed"]) / row["requests"]
-        for row in rows
-        if models[row["kind"]] == row["model"] and row["requests"] >= _ENOUGH
-    }
-
-
-def _seconds_per_wait(store: Store | None, wave: Wave, lane: str) -> float | None:
-    """How long a job of the lane usually was with its provider."""
-    if store is None:
-        return None
-    (row,) = query(
-        store,
-        "SELECT median(epoch(settled_at - accepted_at)) AS seconds FROM jobs"
-        " WHERE event = 'settled' AND lane = ? AND wave <> ?",
-        [lane, wave.name],
-    )
-    seconds: float | None = row["seconds"]
-    return seconds
-
-
-def _requests(stage: str, wave: Wave, courses: Sequence[Course]) -> int:
-    """How many requests of a stage one play of the wave took."""
-    if stage == "expand":
-        return len(wave.briefs)
-    if stage == "draft":
-        return sum(int(course.drafts.sum()) for course in courses)
-    if stage == "final":
-        return sum(int(course.finals.sum()) for course in courses)
-    finals = int(wave.final.judge)
-    return sum(
-        int(course.drafts_judged.sum() + finals * course.finals_judged.sum()) for course in courses
-    )
-
-
-def _totals(
-    counts: Mapping[str, Sequence[int]],
-    prices: Mapping[str, Decimal],
-    billed: Mapping[str, Decimal],
-) -> list[Decimal]:
-    """What each play cost, all these stages together."""
-    each = {stage: prices[stage] * billed.get(stage, Decimal(1)) for stage in counts}
-    return [
-        sum(
-            (n * each[stage] for n, stage in zip(numbers, counts, strict=True)), Decimal(0)
-        ).quantize(_NANO)
-        for numbers in zip(*counts.values(), strict=True)
-    ]
+    return wave.model_copy(update={"draft": table})
 
 
 def _line(
-    stage: str,
+    store: Store | None,
     wave: Wave,
+    stage: str,
     drafts: Quote,
     cases: Mapping[str, Case],
-    requests: Sequence[int],
+    counts: Counts,
     usd_per_call: Decimal,
+    near: Around,
 ) -> Line:
-    model, size, rate, source = "", "", None, ""
-    if stage == "expand":
-        model = wave.expand.model
-    elif stage == "judge":
-        model = wave.judge.model
-    else:
+    quote, rate, source = None, None, ""
+    if stage in ("draft", "final"):
         quote = drafts if stage == "draft" else finals_of(wave)
-        model, size = quote.model.id, " ".join(filter(None, (quote.size, quote.quality)))
         rates = {
             name: case.draft_rate if stage == "draft" else case.final_rate
             for name, case in cases.items()
         }
         wants = {name: int(case.wants.sum()) for name, case in cases.items()}
         rate = sum(rates[name].mean * wants[name] for name in cases) / sum(wants.values())
-        source = _sources(rates)
+        source = sources_of(rates)
+    text = wave.judge.model if stage == "judge" else wave.expand.model
+    model = quote.model if quote else find_model(text)
+    lane = quote.lane if quote else lane_of(text, wave)
+    runs = range(len(counts.rounds))
+    requests = means(counts.asked[stage], near)
+    free = means(counts.free[stage], near)
+    paid = [counts.paid(stage, run) for run in runs]
     return Line(
         stage=stage,
-        model=model,
-        size=size,
-        requests=Spread.of(requests),
+        model=model.id,
+        lane=lane,
+        size=" ".join(filter(None, (quote.size, quote.quality))) if quote else "",
+        requests=requests,
+        free=free,
         usd_per_call=usd_per_call.quantize(_NANO),
-        usd=Spread.of([(n * usd_per_call).quantize(_NANO) for n in requests]),
+        usd=counts.spread_usd(stage, usd_per_call, near),
+        usd_alone=Spread.of([(n * usd_per_call).quantize(_NANO) for n in paid]),
+        time=duration(
+            store,
+            wave.name,
+            lane,
+            model,
+            size=quote.size if quote else None,
+            steps=quote.steps if quote else None,
+            waits=_waits(stage, wave, counts, near[1]),
+            requests=requests.middle - free.middle,
+        ),
         rate=rate,
         source=source,
     )
 
 
-def _sources(rates: Mapping[str, Rate]) -> str:
-    """Where the rates come from, each source once with its use cases' means."""
-    by_source: dict[str, list[str]] = defaultdict(list)
-    for name, rate in rates.items():
-        low, high = rate.interval()
-        by_source[rate.source].append(
-            f"{name or 'no use case'} {rate.mean:.0%} ({low:.0%} to {high:.0%})"
+def _waits(stage: str, wave: Wave, counts: Counts, near: Sequence[int]) -> int:
+    """Rounds of the stage in a middling play."""
+    if stage == "expand":
+        return 1
+    drafts = round(fmean(counts.rounds[run][0] for run in near))
+    finals = round(fmean(counts.rounds[run][1] for run in near))
+    return {"draft": drafts, "final": finals, "judge": drafts + finals * wave.final.judge}[stage]
+
+
+def _quotas(wave: Wave, lines: Sequence[Line]) -> tuple[Pressure, ...]:
+    tokens = input_tokens(wave)
+    return tuple(
+        pressure
+        for line in lines
+        for pressure in pressures(
+            line.stage,
+            find_model(line.model),
+            line.lane,
+            requests=line.requests.high - line.free.high,
+            tokens_each=tokens.get(line.stage, 0),
+            usd=line.usd.high,
         )
-    return "; ".join(f"{', '.join(cases)}: {source}" for source, cases in by_source.items())
+    )
 
 
 def _interactive(
     wave: Wave,
     drafts: Quote,
-    counts: Mapping[str, Sequence[int]],
+    counts: Counts,
     billed: Mapping[str, Decimal],
+    near: Around,
 ) -> Decimal | None:
     try:
         prices = per_call(wave, drafts, lane="interactive")
     except UnknownPrice:
         return None
-    return Spread.of(_totals(counts, prices, billed)).middle
+    each = {stage: price * billed.get(stage, Decimal(1)) for stage, price in prices.items()}
+    return sum(
+        (counts.spread_usd(stage, price, near).middle for stage, price in each.items()), Decimal(0)
+    )
 
 
 def _warnings(wave: Wave, drafts: Quote, usd: Spread[Decimal]) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import Model, find_model, require_alive
-from imagewave.storage.catalog.prices import estimate
+from imagewave.storage.catalog.prices import CHARS_PER_TOKEN, estimate
 from imagewave.storage.wave import Wave
 from imagewave.tasks.expand import expansion_asks
 from imagewave.tasks.final import drawn_over
@@ -84,16 +85,34 @@ def finals_of(wave: Wave) -> Quote:
 def cheapest_use(name: str, wave: Wave) -> Quote:
     """A model as the wave's drafts would use it: least size, quality and thinking, by batch.
 
+    "model@lane" goes by that lane, "model@batch" by the model's batch lane.
+
     Raises:
         UnknownModel: the catalog has no such model.
         RetiredModel: it is shut down.
-        ImagewaveError: no lane reaches it.
+        ImagewaveError: no lane reaches it, or not that one; or it does not draw the wave's ratios.
     """
-    model = find_model(name)
+    called, at, lane = name.rpartition("@")
+    model = find_model(called if at else name)
     require_alive(model)
+    if at:
+        if lane == "batch":
+            lane = next((each for each in model.lanes if each.endswith("-batch")), lane)
+        if lane not in model.lanes:
+            raise ImagewaveError(
+                f"{model.id!r} is not reached by {lane!r}.",
+                f"Its lanes are {', '.join(model.lanes)}." if model.lanes else "No lane is.",
+            )
+    else:
+        lane = lane_name(model, wave.lane)
+    if strange := {brief.aspect_ratio for brief in wave.briefs} - set(model.ratios):
+        raise ImagewaveError(
+            f"{model.id!r} does not draw the aspect ratio {min(strange)!r}.",
+            f"It draws {', '.join(model.ratios)}.",
+        )
     return Quote(
         model=model,
-        lane=lane_name(model, wave.lane),
+        lane=lane,
         ratio=_ratio(wave),
         size=model.default_size,
         quality=model.qualities[0] if model.qualities else None,
@@ -112,17 +131,13 @@ def per_call(wave: Wave, drafts: Quote, *, lane: str | None = None) -> Mapping[s
     if lane:
         drafts = replace(drafts, lane=lane)
     prices = {}
-    if asks := expansion_asks(wave, lane=lane or _lane_of(wave.expand.model, wave)):
+    if asks := expansion_asks(wave, lane=lane or lane_of(wave.expand.model, wave)):
         prices["expand"] = _mean([ask.estimate_usd for ask in asks])
-    longest = max(map(len, wave.expand.templates), default=0)
-    chars = [
-        _WRITTEN if wave.expand.mode == "model" else len(brief.text) + longest
-        for brief in wave.briefs
-    ]
+    chars = _prompt_lengths(wave)
     prices["draft"] = _mean([drafts.usd(length) for length in chars])
     if wave.judge.asks_model:
         requests = [judge_request(wave, brief, "0" * 64) for brief in wave.briefs]
-        judging = lane or _lane_of(wave.judge.model, wave)
+        judging = lane or lane_of(wave.judge.model, wave)
         prices["judge"] = _mean([judge_cost(request, lane=judging) for request in requests])
     if wave.final.carry != "accept":
         carried = int(wave.final.carry == "reference")
@@ -133,8 +148,31 @@ def per_call(wave: Wave, drafts: Quote, *, lane: str | None = None) -> Mapping[s
     return prices
 
 
-def _lane_of(model: str, wave: Wave) -> str:
+def input_tokens(wave: Wave) -> Mapping[str, int]:
+    """Input tokens of one request of each stage but the expansion, at the most."""
+    prompt = math.ceil(max(_prompt_lengths(wave)) / CHARS_PER_TOKEN)
+    found = {"draft": prompt, "final": prompt}
+    if wave.final.carry == "reference":
+        found["final"] += finals_of(wave).model.reference_tokens or 0
+    if wave.judge.asks_model:
+        requests = [judge_request(wave, brief, "0" * 64) for brief in wave.briefs]
+        chars = max(len(request.prompt) + len(request.system) for request in requests)
+        seen = find_model(wave.judge.model).reference_tokens or 0
+        found["judge"] = math.ceil(chars / CHARS_PER_TOKEN) + seen
+    return found
+
+
+def lane_of(model: str, wave: Wave) -> str:
+    """The lane that the wave's requests of this model go by."""
     return lane_name(find_model(model), wave.lane)
+
+
+def _prompt_lengths(wave: Wave) -> list[int]:
+    """Characters of each brief's prompts, as far as that can be told before they are written."""
+    longest = max(map(len, wave.expand.templates), default=0)
+    if wave.expand.mode == "model":
+        return [_WRITTEN] * len(wave.briefs)
+    return [len(brief.text) + longest for brief in wave.briefs]
 
 
 def _ratio(wave: Wave) -> str:

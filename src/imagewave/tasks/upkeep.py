@@ -24,7 +24,8 @@ WHERE job_id NOT IN (SELECT job_id FROM jobs WHERE event <> 'released') ORDER BY
 
 
 # Pictures that lost: not chosen, in no asset, carried by no final, asked for by no wave that is
-# still at work, and not imported for one that is yet to come. Of what was decided, all revisions count, not just the current ones.
+# still at work, and not imported for one that is yet to come. Of what was decided, all revisions
+# count, not just the current ones.
 _REJECTED = """
 WITH wanted AS (
     SELECT image FROM raw_decisions WHERE decision <> 'rejected'
