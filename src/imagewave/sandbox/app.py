@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imagewave.sandbox import anthropic, control, gemini, openai
+from imagewave.sandbox import anthropic, control, gemini, image_server, openai
 from imagewave.sandbox.config import Config
 from imagewave.sandbox.http import json_response
 from imagewave.sandbox.service import Service
@@ -33,7 +33,10 @@ def build_app(root: Path, config: Config) -> Starlette:
         exception_handlers={ApiError: _google_error, HTTPException: _http_error},
     )
     app.add_middleware(
-        _Keys, openai_app=openai.build_app(service), anthropic_app=anthropic.build_app(service)
+        _Keys,
+        openai_app=openai.build_app(service),
+        anthropic_app=anthropic.build_app(service),
+        image_server=image_server.build_app(service),
     )
     return app
 
@@ -42,17 +45,24 @@ class _Keys:
     """Refuses callers without a key, and keys that begin with `bad`.
 
     Who names a version of Claude's API is passed on to that, and who brings a bearer token else to
-    OpenAI's: the APIs share paths.
+    OpenAI's: the APIs share paths. The image server has its own.
     """
 
-    def __init__(self, app: ASGIApp, openai_app: ASGIApp, anthropic_app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, openai_app: ASGIApp, anthropic_app: ASGIApp, image_server: ASGIApp
+    ) -> None:
         self._app = app
         self._openai_app = openai_app
         self._anthropic_app = anthropic_app
+        self._image_server = image_server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request = Request(scope)
+            if request.url.path.startswith(image_server.PREFIX):
+                refused = image_server.key_error(request)
+                await (refused or self._image_server)(scope, receive, send)
+                return
             if anthropic.is_for_claude(request):
                 refused = anthropic.key_error(request)
                 await (refused or self._anthropic_app)(scope, receive, send)

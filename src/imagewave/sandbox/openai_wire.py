@@ -198,7 +198,7 @@ def _settled_image(ask: Ask, answered: Answer) -> Answer:
     seen = seen_tokens(ask)
     tokens = Tokens(prompt=answered.tokens.prompt - seen, seen=seen, image=answered.tokens.image)
     data = [
-        {"b64_json": _as_format(part["inlineData"]["data"], ask.output_format)}
+        {"b64_json": as_format(part["inlineData"]["data"], ask.output_format)}
         for part in _parts(answered)
         if "inlineData" in part and not part.get("thought")
     ]
@@ -265,7 +265,7 @@ def _parts(answered: Answer) -> list[dict[str, Any]]:
     return parts
 
 
-def _as_format(encoded: str, wanted: str) -> str:
+def as_format(encoded: str, wanted: str) -> str:
     """The picture in the wanted format; what is spoiled on purpose stays as it is."""
     if wanted == "jpeg":
         return encoded

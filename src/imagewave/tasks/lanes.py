@@ -1,5 +1,6 @@
 """Opens lanes by name, with the keys that the environment holds, and picks one for each model."""
 
+import os
 from collections.abc import Mapping
 
 from imagewave.errors import ImagewaveError
@@ -39,6 +40,10 @@ def open_lane(name: str, store: Store) -> Lane:
         from imagewave.tasks.providers.interactive import InteractiveLane
 
         return InteractiveLane.from_environment(store)
+    if name == "gpu" and os.environ.get("IMAGEWAVE_GPU_BASE_URL"):
+        from imagewave.tasks.providers.image_server import ImageServerLane
+
+        return ImageServerLane.from_environment(store)
     if name == "gpu":
         from imagewave.tasks.providers.gpu import GpuLane
 

@@ -64,12 +64,13 @@ class InteractiveLane:
     name = "interactive"
     max_requests = 500
     max_bytes = 100_000_000
+    at_once = AT_ONCE
 
     def __init__(self, store: Store, callers: Mapping[str, Caller]) -> None:
         self._store = store
         self._callers = dict(callers)
         self._refused: dict[str, Rejected] = {}
-        self._throttles = {provider: Throttle(AT_ONCE) for provider in callers}
+        self._throttles = {provider: Throttle(self.at_once) for provider in callers}
         self._at_work: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
@@ -222,7 +223,7 @@ class InteractiveLane:
             thread = self._at_work.get(folder.token)
             if thread is None or not thread.is_alive():
                 provider, caller = self._caller(folder.job.model)
-                work = _Work(folder, caller, self._throttles[provider])
+                work = _Work(folder, caller, self._throttles[provider], self.at_once)
                 # Nothing is lost with such a thread: its calls are claimed.
                 thread = threading.Thread(target=work.run, name="calls", daemon=True)
                 self._at_work[folder.token] = thread
@@ -232,10 +233,13 @@ class InteractiveLane:
 class _Work:
     """One process's work on one job."""
 
-    def __init__(self, folder: CallFolder, caller: Caller, throttle: Throttle) -> None:
+    def __init__(
+        self, folder: CallFolder, caller: Caller, throttle: Throttle, at_once: int
+    ) -> None:
         self.folder = folder
         self.caller = caller
         self.throttle = throttle
+        self.at_once = at_once
         self.lines = read_input(folder.store, folder.job.handle)
         marks = folder.marks()
         self._under_way = marks.under_way
@@ -250,7 +254,7 @@ class _Work:
                 self.folder.lose(number, "the process that made the call has died")
         helpers = [
             threading.Thread(target=self._run, name="call", daemon=True)
-            for _ in range(min(AT_ONCE, len(self.lines)) - 1)
+            for _ in range(min(self.at_once, len(self.lines)) - 1)
         ]
         for helper in helpers:
             helper.start()
