@@ -3,6 +3,7 @@
 import signal
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.chaos.bench import Bench, Finished, check_exactly_once, is_done, write_wave
@@ -44,7 +45,8 @@ JUDGE_KILLED = (
 
 
 def run(bench: Bench, wave: Path, store: str, kill_at: str = "") -> Finished:
-    return bench.run(wave, store, kill_at=kill_at, **bench.sandbox.environment())
+    keys: dict[str, Any] = bench.sandbox.environment()
+    return bench.run(wave, store, kill_at=kill_at, **keys)
 
 
 def wave_of(folder: Path, tables: dict[str, str]) -> Path:

@@ -31,8 +31,8 @@ def imagewave(
     folder: Path, *arguments: str, **surroundings: str
 ) -> subprocess.CompletedProcess[str]:
     """One call of the command line in a folder, with no key but what `surroundings` hold."""
-    keys = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL", "OPENAI_API_KEY")
-    kept = {name: value for name, value in os.environ.items() if name not in keys}
+    keys = ("GEMINI_", "GOOGLE_", "OPENAI_", "ANTHROPIC_", "IMAGEWAVE_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(keys)}
     return subprocess.run(
         [sys.executable, "-m", "imagewave", *arguments],
         cwd=folder,
@@ -70,6 +70,45 @@ def test_a_wave_runs_without_any_set_up_and_again_for_nothing(tmp_path: Path) ->
     assert second.returncode == 0, second.stderr
     assert "This run cost $0" in second.stdout
     assert "final 1" in second.stdout
+
+
+def test_claude_judges_a_wave_on_the_embedded_sandbox(tmp_path: Path) -> None:
+    judge = '[judge]\nmodel = "claude-haiku-5-5"\n[final]'
+    (tmp_path / "covers.toml").write_text(WAVE.replace("[final]", judge))
+
+    run = imagewave(tmp_path, "run", "covers.toml", PREFECT_HOME=str(tmp_path / "prefect"))
+
+    assert run.returncode == 0, run.stderr
+    assert "No ANTHROPIC_API_KEY and no GEMINI_API_KEY" in run.stdout
+    store = Store.open(str(tmp_path / "imagewave-data"), create=False)
+    judged = query(store, "SELECT DISTINCT model FROM judgements WHERE verdict = 'pass'")
+    assert judged == [{"model": "claude-haiku-5-5"}]
+
+
+def test_an_image_server_renders_the_drafts_of_a_wave(
+    tmp_path: Path, sandbox: EmbeddedSandbox
+) -> None:
+    (tmp_path / "bulk.toml").write_text(
+        BRIEF.replace(
+            "[[brief]]",
+            '[draft]\nmodel = "flux schnell"\n[judge]\nenabled = false\n'
+            '[final]\ncarry = "accept"\n[wait]\npoll_seconds = [0.1, 0.5]\n[[brief]]',
+        ).replace("[wave]", '[wave]\nlane = "gpu"')
+    )
+    surroundings = {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "IMAGEWAVE_GPU_BASE_URL": f"{sandbox.url}/gpu/v1",
+        "IMAGEWAVE_GPU_USD_PER_HOUR": "2.50",
+    }
+
+    run = imagewave(tmp_path, "run", "bulk.toml", **surroundings)
+
+    assert run.returncode == 0, run.stderr
+    store = Store.open(str(tmp_path / "imagewave-data"), create=False)
+    assert store.realm == "live"
+    assert query(store, "SELECT accepted, final FROM funnel") == [{"accepted": 1, "final": 1}]
+    (costs,) = query(store, "SELECT sum(cost_usd) AS usd FROM costs")
+    assert 0 < costs["usd"] < 1
 
 
 def test_a_wave_runs_against_a_bucket(tmp_path: Path, sandbox: EmbeddedSandbox) -> None:

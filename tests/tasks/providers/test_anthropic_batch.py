@@ -168,8 +168,12 @@ class _Api(BaseHTTPRequestHandler):
         """Quiet."""
 
     def do_GET(self) -> None:
-        batch = {"id": "msgbatch_1", "created_at": "2026-11-20T12:00:00Z"}
-        batch |= {"processing_status": "in_progress", "request_counts": {"processing": 1}}
+        batch = {
+            "id": "msgbatch_1",
+            "created_at": "2026-11-20T12:00:00Z",
+            "processing_status": "in_progress",
+            "request_counts": {"processing": 1},
+        }
         if self.path.startswith("/v1/messages/batches?"):
             self._answer(200, {"data": [batch] if self.listed else [], "has_more": False})
         elif self.known:
