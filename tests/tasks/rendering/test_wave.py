@@ -1,6 +1,7 @@
 """A whole wave on this machine's own GPU lane, by the command line: no server, no key, no cloud."""
 
 import os
+import signal
 import subprocess
 import sys
 from decimal import Decimal
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.chaos.bench import wait_until
 
 from imagewave.storage.analytics import query
+from imagewave.storage.renders import RenderFolder
 from imagewave.storage.store import Store
 
 for library in ("torch", "diffusers", "accelerate"):
@@ -75,42 +78,57 @@ text = "a ferry in fog"
 """
 
 
-def test_a_wave_is_delivered_and_its_gpu_seconds_are_its_bill(tmp_path: Path) -> None:
-    (tmp_path / "models.toml").write_text(
-        MODELS.format(weights=tiny.save("flux", tmp_path / "weights"))
-    )
-    (tmp_path / "wave.toml").write_text(WAVE)
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("PREFECT_", "IMAGEWAVE_"))}
-    environment = {
-        **kept,
-        "HOME": str(tmp_path),
-        "IMAGEWAVE_MODELS": str(tmp_path / "models.toml"),
-        "IMAGEWAVE_GPU_USD_PER_HOUR": "2.50",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "imagewave", "run", str(tmp_path / "wave.toml")]
+class Home:
+    """A user with a GPU's worth of CPU: a folder with a wave, models, a store and a cache."""
 
-    def run() -> str:
-        with (tmp_path / "output").open("w+b") as output:
-            done = subprocess.run(
-                [*command, "--store", str(tmp_path / "store")],
-                env=environment,
-                stdout=output,
-                stderr=output,
-                timeout=240,
-                check=False,
+    def __init__(self, folder: Path, wave: str = WAVE) -> None:
+        self.folder = folder
+        weights = tiny.save("flux", folder / "weights")
+        (folder / "models.toml").write_text(MODELS.format(weights=weights))
+        (folder / "wave.toml").write_text(wave)
+        (folder / "output").touch()
+        self.store = Store.open(str(folder / "store"))
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(("PREFECT_", "IMAGEWAVE_"))}
+        environment = {
+            **kept,
+            "HOME": str(self.folder),
+            "IMAGEWAVE_MODELS": str(self.folder / "models.toml"),
+            "IMAGEWAVE_GPU_USD_PER_HOUR": "2.50",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, "-m", "imagewave", "run", str(self.folder / "wave.toml")]
+        with (self.folder / "output").open("ab") as output:
+            return subprocess.Popen(
+                [*command, "--store", self.store.url], env=environment, stdout=output, stderr=output
             )
-            output.seek(0)
-            text = output.read().decode()
-        assert done.returncode == 0, text
-        return text
 
-    run()
-    store = Store.open(str(tmp_path / "store"))
+    def run(self) -> None:
+        code = self.start().wait(240)
+        assert code == 0, (self.folder / "output").read_text()
 
-    def sql(text: str) -> list[dict[str, Any]]:
-        return query(store, text)
+    def sql(self, text: str) -> list[dict[str, Any]]:
+        return query(self.store, text)
 
+    def rendering(self, made: int) -> RenderFolder:
+        """The first job, once it has so many pictures."""
+        wait_until(lambda: _tokens(self.store), "a job", 120)
+        [token] = _tokens(self.store)
+        folder = RenderFolder(self.store, token)
+        wait_until(lambda: len(folder.done()) >= made, f"{made} pictures", 120)
+        return folder
+
+
+def _tokens(store: Store) -> set[str]:
+    found = (path.split("/") for path in store.list("renders"))
+    return {parts[1] for parts in found if parts[-1] == "job.json"}
+
+
+def test_a_wave_is_delivered_and_its_gpu_seconds_are_its_bill(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.run()
+    sql = home.sql
     assert sql("SELECT brief, final FROM funnel ORDER BY brief") == [
         {"brief": "ferry", "final": 1},
         {"brief": "tulips", "final": 2},
@@ -135,5 +153,46 @@ def test_a_wave_is_delivered_and_its_gpu_seconds_are_its_bill(tmp_path: Path) ->
     assert (jobs["usd"], jobs["held"]) == (bill["usd"], Decimal(0))
     assert all(row["numerics_id"] for row in sql("SELECT numerics_id FROM raw_renders"))
 
-    run()
+    home.run()
     assert sql("SELECT sum(cost_usd) AS usd FROM costs") == [bill], "nothing is rendered twice"
+
+
+MANY = WAVE.replace("want = 2", "want = 8").replace(
+    '"tiny-flux"\nprobe', '"tiny-flux"\nsteps = 40\nprobe'
+)
+
+
+def test_a_rendering_that_is_killed_keeps_what_it_made(tmp_path: Path) -> None:
+    home = Home(tmp_path, MANY)
+    running = home.start()
+    folder = home.rendering(made=4)
+    renderer = folder.renderer()
+    assert renderer is not None
+    os.kill(renderer.pid, signal.SIGKILL)
+    made = folder.done()
+    assert len(made) < folder.job.count, "it was killed before its end"
+    assert running.wait(240) == 0, (tmp_path / "output").read_text()
+    [again] = home.sql("SELECT count(*) AS n FROM attempts WHERE reason = 'JOB_FAILED'")
+    assert 0 < again["n"] <= folder.job.count - len(made)
+    [spent] = home.sql(
+        "SELECT count(*) AS rendered, count(DISTINCT request_id) AS asked FROM raw_renders"
+    )
+    assert spent["rendered"] == spent["asked"]
+    assert home.sql("SELECT sum(final) AS n FROM funnel") == [{"n": 9}]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_rendering_outlives_the_run_that_asked_for_it(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    home = Home(tmp_path, MANY)
+    running = home.start()
+    folder = home.rendering(made=1)
+    running.send_signal(how)
+    running.wait(60)
+    before = len(folder.done())
+    assert before < folder.job.count
+    wait_until(lambda: len(folder.done()) == folder.job.count, "the rest of the pictures", 120)
+    home.run()
+    assert home.sql("SELECT count(*) AS n FROM attempts WHERE status <> 'image'") == [{"n": 0}]
+    assert home.sql("SELECT sum(final) AS n FROM funnel") == [{"n": 9}]

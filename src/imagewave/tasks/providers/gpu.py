@@ -36,6 +36,8 @@ from imagewave.tasks.providers.protocol import (
 STRENGTH = 0.35
 """How much of a reference is drawn anew where a request does not say."""
 
+_AHEAD = 8  # pictures that are fetched from the store at once
+
 
 class Engine(Protocol):
     """Who renders the jobs of this lane."""
@@ -198,10 +200,15 @@ class GpuLane:
             raise ResultsGone(f"The job {name} has no picture.")
         loading = _loading(records)
         hourly = Decimal(folder.job.usd_per_hour)
-        for line in read_input(self._store, folder.job.handle):
-            if (record := records.get(line.key)) is not None:
+        lines = read_input(self._store, folder.job.handle)
+        made = [records[line.key] for line in lines if line.key in records]
+        for first in range(0, len(made), _AHEAD):
+            some = made[first : first + _AHEAD]
+            images = self._store.read_many([record.path for record in some if record.path])
+            for record in some:
                 seconds = Decimal(str(record.seconds)) + loading
-                yield self._outcome(record, seconds, hourly)
+                usage = Usage(0, 0, 0, 0, gpu_seconds=seconds, gpu_usd_per_hour=hourly)
+                yield _outcome(record, images.get(record.path), usage)
 
     def cancel(self, name: str) -> None:
         """Has no more batches begun; what was rendered until then is kept, and has its cost."""
@@ -240,26 +247,6 @@ class GpuLane:
             encode="png" if request.kind is Kind.FINAL else "jpeg",
         )
 
-    def _outcome(self, record: Rendered, seconds: Decimal, hourly: Decimal) -> Outcome:
-        usage = Usage(0, 0, 0, 0, gpu_seconds=seconds, gpu_usd_per_hour=hourly)
-        if not record.path:
-            return Outcome(
-                key=record.key,
-                status=Status.FAILED,
-                failure=FailureClass.INVALID,
-                reason=record.reason,
-                message=record.message,
-                usage=usage,
-            )
-        return Outcome(
-            key=record.key,
-            status=Status.IMAGE,
-            image=self._store.read(record.path),
-            mime=f"image/{record.format}",
-            usage=usage,
-            numerics_id=record.numerics_id,
-        )
-
     def _folder(self, name: str) -> RenderFolder:
         folder = RenderFolder(self._store, name)
         if not folder.exists():
@@ -271,6 +258,26 @@ class GpuLane:
 
     def _engine_of(self, folder: RenderFolder) -> Engine:
         return self._engines[folder.job.engine]
+
+
+def _outcome(record: Rendered, image: bytes | None, usage: Usage) -> Outcome:
+    if image is None:
+        return Outcome(
+            key=record.key,
+            status=Status.FAILED,
+            failure=FailureClass.INVALID,
+            reason=record.reason,
+            message=record.message,
+            usage=usage,
+        )
+    return Outcome(
+        key=record.key,
+        status=Status.IMAGE,
+        image=image,
+        mime=f"image/{record.format}",
+        usage=usage,
+        numerics_id=record.numerics_id,
+    )
 
 
 def _rejected(message: str, fix: str) -> Rejected:

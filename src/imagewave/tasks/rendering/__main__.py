@@ -1,9 +1,12 @@
 """Renders one job in a process of its own: `python -m imagewave.tasks.rendering STORE TOKEN`.
 
-One at a time per machine: the others wait for its GPU.
+The command returns once the job is claimed. The process that renders is nobody's child: whoever
+asked for it may be stopped with all that it has started. One renders at a time on this machine; the
+others wait for its GPU.
 """
 
 import fcntl
+import os
 import sys
 
 from imagewave.errors import ImagewaveError
@@ -14,11 +17,24 @@ from imagewave.tasks.rendering.render import render_job
 
 
 def main(store_url: str, token: str) -> None:
-    """Claims the job, waits for its turn, and renders."""
-    store = Store.open(store_url, create=False)
-    folder = RenderFolder(store, token)
-    if not folder.claim():
-        return
+    """Has a new process claim the job and render it, unless another one has; waits for the claim.
+
+    Ends with 1 where nobody has claimed it.
+    """
+    claimed, claims = os.pipe()
+    if os.fork():
+        os.close(claims)
+        os._exit(0 if os.read(claimed, 1) else 1)
+    os.close(claimed)
+    folder = RenderFolder(Store.open(store_url, create=False), token)
+    mine = folder.claim()
+    os.write(claims, b"!")
+    os.close(claims)
+    if mine:
+        _render(folder)
+
+
+def _render(folder: RenderFolder) -> None:
     with (CACHE / "gpu.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.is_cancelled():
@@ -26,7 +42,7 @@ def main(store_url: str, token: str) -> None:
         try:
             from imagewave.tasks.rendering.pipelines import DiffusersRenderer
 
-            render_job(store, token, DiffusersRenderer())
+            render_job(folder.store, folder.token, DiffusersRenderer())
         except ImagewaveError as error:
             folder.fail(str(error))
             raise SystemExit(str(error)) from error

@@ -43,7 +43,7 @@ def from_pretrained(job: RenderJob, device: torch.device, dtype: torch.dtype) ->
     """The job's pipeline, and what tells its weights from others.
 
     Raises:
-        NoWeights: they are not there, or are no pipeline.
+        NoWeights: they are not there, are no pipeline, or do not fit on the GPU.
     """
     source = _local(job.weights, job.model)
     try:
@@ -56,7 +56,14 @@ def from_pretrained(job: RenderJob, device: torch.device, dtype: torch.dtype) ->
             f"Set weights for the model in your models file, or {WEIGHTS_VARIABLE} where it is"
             " rendered to a folder that has them.",
         ) from error
-    return pipe.to(device), _fingerprint(source, job.revision)
+    try:
+        pipe = pipe.to(device)
+    except torch.OutOfMemoryError as error:
+        raise NoWeights(
+            f"{job.model!r} does not fit on the GPU: {str(error).partition(chr(10))[0]}",
+            "Take a smaller model, or a GPU with more memory.",
+        ) from error
+    return pipe, _fingerprint(source, job.revision)
 
 
 class DiffusersRenderer:
