@@ -94,7 +94,7 @@ class PrefectEngine:
             StateType.COMPLETED: JobState.SUCCEEDED,
             StateType.FAILED: JobState.FAILED,
             StateType.CRASHED: JobState.FAILED,
-            StateType.CANCELLED: JobState.FAILED,
+            StateType.CANCELLED: JobState.CANCELLED,
         }
         found = [(states.get(run.state_type, JobState.RUNNING), run) for run in runs]
         for state, _ in found:
