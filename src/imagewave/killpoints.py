@@ -8,6 +8,8 @@ import os
 import signal
 import threading
 
+from imagewave.errors import ImagewaveError
+
 # Every point there is, in the order in which an undisturbed wave passes them.
 POINTS = (
     "submit.before_claim",
@@ -38,8 +40,25 @@ CALL_POINTS = ("call.after_claim", "call.before_answer")
 # That of renderings on own GPUs.
 RENDER_POINTS = ("render.before_record",)
 
-_name, _, _count = os.environ.get("IMAGEWAVE_KILL_AT", "").partition(":")
-_left = int(_count or 1)
+_VARIABLE = "IMAGEWAVE_KILL_AT"
+
+
+def _read(value: str) -> tuple[str, int]:
+    """The point and how many times it is passed before it kills.
+
+    Raises:
+        ImagewaveError: there is no such point, at which a test would wait in vain; or no number.
+    """
+    name, _, count = value.partition(":")
+    known = (*POINTS, *CALL_POINTS, *RENDER_POINTS)
+    if name and name not in known:
+        raise ImagewaveError(f"{_VARIABLE}={value}: no such point.", f"Known: {', '.join(known)}.")
+    if count and not (count.isdecimal() and int(count) > 0):
+        raise ImagewaveError(f"{_VARIABLE}={value}: {count!r} is no number from 1.")
+    return name, int(count or 1)
+
+
+_name, _left = _read(os.environ.get(_VARIABLE, ""))
 _lock = threading.Lock()
 
 

@@ -29,7 +29,7 @@ def test_what_is_with_the_provider_is_no_fact_already(
     assert "This run cost $0" in before
     assert "This run cost $0" not in after
     (held,) = [line for line in after.splitlines() if "With the provider" in line]
-    assert held.startswith("With the provider: 1 jobs, 3 requests; $0.3000 is held")
+    assert held.startswith("With the provider: 1 job, 3 requests; $0.3000 is held")
 
 
 def test_what_other_waves_cost_is_not_this_ones(store: Store) -> None:

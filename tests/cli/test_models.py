@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from imagewave.cli.models import app
+from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import UnknownModel
 
 
@@ -94,3 +95,13 @@ def test_it_starts_without_the_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "known"), [("--lane", "gemini-batch, openai-batch"), ("--provider", "google")]
+)
+def test_a_lane_or_provider_that_there_is_not_is_named(option: str, known: str) -> None:
+    result = CliRunner().invoke(app, [option, "zzz"])
+    assert isinstance(result.exception, ImagewaveError)
+    assert "'zzz'" in str(result.exception)
+    assert known in str(result.exception)

@@ -232,3 +232,16 @@ def test_it_imports_nothing_heavy(store: str) -> None:
     heavy = {"prefect", "torch", "google", "openai", "pyarrow", "pandas", "numpy", "fsspec", "rich"}
     assert "duckdb" in loaded
     assert loaded & heavy == set()
+
+
+def test_a_file_name_of_no_known_format_is_refused(store: str, tmp_path: Path) -> None:
+    file = tmp_path / "answer.zzz"
+    done = attempt("from funnel", "--store", store, "-o", str(file))
+    assert done.returncode == 1
+    for ending in (".csv", ".json", ".parquet", ".txt", "--format"):
+        assert ending in done.stderr
+    assert not file.exists()
+    run("from funnel", "--store", store, "-o", str(file), "--format", "csv")
+    assert file.read_text().startswith("wave,")
+    run("from funnel", "--store", store, "-o", str(tmp_path / "answer.txt"))
+    assert "wave" in (tmp_path / "answer.txt").read_text()

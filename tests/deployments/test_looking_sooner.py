@@ -90,7 +90,7 @@ def test_the_command_line_goes_on_without_any_deployment(site: Site) -> None:
 
     release(site, store)
     look = site.imagewave("watch", "--every", "0.5", *arguments, GEMINI_API_KEY=KEY)
-    assert "by-hand: goes on, 1 jobs ended at the provider" in look.stdout
+    assert "by-hand: goes on, 1 job ended at the provider" in look.stdout
     assert "by-hand: delivered" in look.stdout
     assert_delivered_once(site, store)
 

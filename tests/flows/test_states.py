@@ -35,7 +35,7 @@ def test_a_run_that_does_not_wait_ends_in_waiting_and_leaves_the_wave(bench: Ben
     state = run(bench, WAVE, wait=False)
     assert state.is_completed()
     assert state.name == "Waiting"
-    assert "1 jobs are with the provider" in state.message
+    assert "With the provider: 1 job, " in state.message
     (left,) = handed_over(Store.open(bench.store_url))
     assert left.wave == "garden"
     assert left.wave_file == str(bench.folder / "wave.toml")

@@ -11,6 +11,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.servers import free_port
 
 from imagewave.storage.briefs import (
     RawBrief,
@@ -232,3 +233,10 @@ def test_a_bucket_is_read_and_what_it_lacks_is_named(s3_url: str, tmp_path: Path
     assert fields(f"{s3_url}/b.parquet") == [{"text": "from a bucket"}]
     with pytest.raises(SourceError, match="does not exist"):
         read_url(f"{s3_url}/none.csv")
+
+
+def test_a_host_that_does_not_answer_is_not_said_to_lack_the_file() -> None:
+    url = f"http://127.0.0.1:{free_port()}/briefs.csv"
+    with pytest.raises(SourceError, match="could not be reached") as error:
+        read_url(url)
+    assert "does not exist" not in str(error.value)

@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.servers import free_port, s3_environment
 
 from imagewave.storage import files
 from imagewave.storage.store import NoStore, Store, StoreError
@@ -433,3 +434,18 @@ def _proxy(
             server.shutdown()
             thread.join()
     assert dropped or not drops, "nothing was dropped"
+
+
+def test_a_store_that_does_not_answer_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3_environment(f"http://127.0.0.1:{free_port()}").items():
+        monkeypatch.setenv(name, value)
+    for create in (True, False):
+        with pytest.raises(StoreError, match="could not be reached") as error:
+            Store.open("s3://bucket/waves", create=create)
+        assert "AWS_ENDPOINT_URL" in str(error.value)
+        assert not isinstance(error.value, NoStore)
+
+
+def test_a_web_address_is_no_store() -> None:
+    with pytest.raises(StoreError, match="a web address, where nothing can be kept"):
+        Store.open("https://bucket.example/waves")

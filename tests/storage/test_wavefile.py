@@ -11,6 +11,7 @@ import pytest
 
 from imagewave.storage.catalog import find_model
 from imagewave.storage.wavefile import Wave, WaveFileError, load_wave, template_fields
+from imagewave.tasks.lanes import providers_of
 
 TODAY = date(2026, 11, 20)
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -139,7 +140,12 @@ BRIEF = '[[brief]]\nid = "b"\ntext = "a"\n'
         (HEAD + BRIEF + "[drafts]\n", 6, "drafts", ["Did you mean 'draft'?"]),
         (HEAD + BRIEF + '[draft]\nmodle = "x"', 7, "draft.modle", ["Did you mean 'model'?"]),
         (HEAD + BRIEF + "wnat = 2", 6, "brief[1].wnat", ["'want'", "variables"]),
-        (HEAD + BRIEF + "[draft]\nmax_rounds = 0", 7, "draft.max_rounds", ["0", "greater"]),
+        (
+            HEAD + BRIEF + "[draft]\nmax_rounds = 0",
+            7,
+            "draft.max_rounds",
+            ["0", "at least 1 and at most 20"],
+        ),
         (HEAD + BRIEF + "[judge]\nmin_score = 2.5", 7, "judge.min_score", ["2.5", "1"]),
         (HEAD + BRIEF + "[judge]\nmin_score = nan", 7, "judge.min_score", ["NaN"]),
         (HEAD + BRIEF + "[budget]\nwave_usd = -1", 7, "budget.wave_usd", ["-1", "greater"]),
@@ -163,7 +169,7 @@ BRIEF = '[[brief]]\nid = "b"\ntext = "a"\n'
         (HEAD + "[[brief]]\ntext = 5\n", 4, "brief[1].text", ["5", "string"]),
         (HEAD + '[[brief]]\ntext = "a\\u0000"', 4, "brief[1].text", ["control characters"]),
         (HEAD + f'[[brief]]\ntext = "{"a" * 20_001}"', 4, "brief[1].text", ["20001", "20000"]),
-        (HEAD + BRIEF + "want = 0", 6, "brief[1].want", ["0", "greater than or equal to 1"]),
+        (HEAD + BRIEF + "want = 0", 6, "brief[1].want", ["0", "at least 1 and at most 1000"]),
         (HEAD + BRIEF + "want = true", 6, "brief[1].want", ["True", "integer"]),
         (HEAD + BRIEF + BRIEF, 7, "brief[2].id", ["'b'", "brief 1"]),
         (HEAD + '[[brief]]\ntext = "a"\nid = "../x"', 5, "brief[1].id", ["'../x'", "'x'"]),
@@ -469,7 +475,7 @@ def test_what_is_not_creative_does_not_change_the_revision(load: Load, extra: st
         MINIMAL.replace("rain", "snow"),
         MINIMAL + "want = 2\n",
         MINIMAL + "[judge]\nmin_score = 0.9\n",
-        MINIMAL + "[screen]\nmin_blur = 99\n",
+        MINIMAL + "[screen]\nmin_blur = 2.9\n",
         MINIMAL + '[final]\nsize = "2K"\n',
         MINIMAL + '[[brief]]\ntext = "b"\n',
     ],
@@ -514,3 +520,56 @@ def test_a_use_case_that_nothing_is_known_of_is_a_warning(load: Load) -> None:
     (warning,) = wave.warnings
     assert "'thumbnial'" in warning
     assert "Did you mean 'thumbnail'?" in warning
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("min_blur = 300", "It should be at least 0 and at most 3"),
+        ("min_blur = -1", "It should be at least 0 and at most 3"),
+        ("max_border = 5", "It should be at least 0 and at most 1"),
+        ("min_entropy = 9", "It should be at least 0 and at most 8"),
+        ("duplicate_distance = 64", "It should be at least 0 and at most 32"),
+        ("max_pixels = 0", "It should be at least 1"),
+    ],
+)
+def test_a_threshold_that_nothing_or_everything_passes_is_refused(
+    load: Load, line: str, allowed: str
+) -> None:
+    [(_, key, words)] = problems(load, MINIMAL + f"[screen]\n{line}\n")
+    assert key == f"screen.{line.split()[0]}"
+    assert allowed in words
+
+
+OPENAI = """\
+[wave]
+name = "posters"
+lane = "openai-batch"
+[draft]
+model = "gpt image"
+[final]
+model = "gpt image"
+[[brief]]
+text = "A red bicycle in rain"
+"""
+
+
+def test_one_key_is_enough_where_openai_draws(load: Load) -> None:
+    wave = load(OPENAI + '[expand]\nmode = "model"\n')
+    assert find_model(wave.judge.model).provider == "openai"
+    assert find_model(wave.expand.model).provider == "openai"
+    assert providers_of(wave) == {"openai"}
+    # Named is named, and what is not used is left alone.
+    named = load(OPENAI + '[judge]\nmodel = "flash-lite"\n')
+    assert providers_of(named) == {"openai", "google"}
+    assert named.expand.model == "gemini-3.5-flash-lite"
+
+
+def test_a_wave_that_needs_googles_key_anyway_is_judged_by_google(load: Load) -> None:
+    for text in (
+        MINIMAL,
+        OPENAI.replace("openai-batch", "interactive").replace(
+            '[final]\nmodel = "gpt image"', '[final]\nmodel = "2.1"'
+        ),
+    ):
+        assert load(text).judge.model == "gemini-3.5-flash-lite"

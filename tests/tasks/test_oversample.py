@@ -18,6 +18,7 @@ from imagewave.tasks.oversample import (
     Policy,
     Rate,
     Reason,
+    chance,
     next_step,
     smallest,
 )
@@ -197,3 +198,17 @@ def test_drafts_that_nobody_could_judge_are_no_evidence_and_no_reason_for_more()
     # One unjudged is not enough for two: the other is asked for.
     one = next_step(Rate(), POLICY, want=2, accepted=0, tried=2, unjudged=1, round=2)
     assert one.drafts > 0
+
+
+@pytest.mark.parametrize(
+    ("drafts", "rate", "need", "expected"),
+    [(10, 0.2, 1, 0.89), (10, 0.5, 1, 0.999), (1, 0.2, 1, 0.2), (4, 0.75, 3, 0.738)],
+)
+def test_the_chance_of_enough_at_a_known_rate(
+    drafts: int, rate: float, need: int, expected: float
+) -> None:
+    found = chance(rate * SURE, (1 - rate) * SURE, need, drafts)
+    assert round(found, 3 if expected > 0.9 else 2) == round(expected, 3 if expected > 0.9 else 2)
+    assert found == pytest.approx(float(binom.sf(need - 1, drafts, rate)), abs=1e-6)
+    # And the other way round: so many drafts are the fewest that bring it.
+    assert smallest(rate * SURE, (1 - rate) * SURE, need, found - 1e-6, 100) == drafts

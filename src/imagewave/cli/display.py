@@ -11,6 +11,7 @@ from rich.table import Table
 from imagewave.cli.shortfall import short_briefs, way_out
 from imagewave.storage.analytics import query
 from imagewave.storage.store import Store
+from imagewave.words import counted
 
 if TYPE_CHECKING:
     from imagewave.flows.progress import Progress
@@ -59,7 +60,7 @@ class ProgressDisplay:
         if progress.stage not in self._rows:
             self._rows[progress.stage] = self._bars.add_task(progress.stage, note="")
         note = progress.note or (
-            f"{progress.jobs_done} of {progress.jobs} jobs" if progress.jobs else ""
+            f"{progress.jobs_done} of {counted(progress.jobs, 'job')}" if progress.jobs else ""
         )
         total = progress.requests or 1
         done = progress.requests_done if progress.requests else 1
@@ -121,7 +122,8 @@ def _in_flight(store: Store, wave: str) -> str:
     if not open["jobs"]:
         return ""
     return (
-        f"With the provider: {open['jobs']} jobs, {open['requests']} requests;"
+        f"With the provider: {counted(open['jobs'], 'job')},"
+        f" {counted(int(open['requests']), 'request')};"
         f" ${open['usd']:.4f} is held for them."
     )
 

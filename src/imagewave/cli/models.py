@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from imagewave.errors import ImagewaveError
 from imagewave.storage import catalog
 from imagewave.storage.catalog import Model, prices
+from imagewave.storage.wavecheck import LANES
 
 app = typer.Typer(
     help="List and explain the models that imagewave knows, alive and dead.",
@@ -70,9 +72,12 @@ def list_models(
 ) -> None:
     """List models with their state, lanes, sizes and price of one image."""
     today = datetime.now(UTC).date()
+    every = catalog.models()
+    _require("lane", lane, (*LANES, *(each for model in every for each in model.lanes)))
+    _require("provider", provider, [model.provider for model in every])
     chosen = [
         model
-        for model in catalog.models()
+        for model in every
         if (not alive or model.alive(today))
         and (lane is None or lane in model.lanes)
         and (provider is None or provider == model.provider)
@@ -110,6 +115,13 @@ def show_model(
         if value:
             facts.add_row(f"[dim]{label}[/]", escape(value))
     console.print(facts)
+
+
+def _require(what: str, given: str | None, known: Iterable[str]) -> None:
+    """Refuses a lane or provider that there is not."""
+    names = list(dict.fromkeys(known))
+    if given is not None and given not in names:
+        raise ImagewaveError(f"There is no {what} {given!r}.", f"Known are {', '.join(names)}.")
 
 
 def _console() -> Console:

@@ -16,6 +16,7 @@ import typer
 from imagewave.cli.display import ProgressDisplay, print_summary
 from imagewave.storage.analytics import query
 from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.words import counted
 
 # Ctrl-C is to end within 5 s, however slow the store is.
 _LAST_WORDS_S = 3.5
@@ -190,11 +191,11 @@ def _tell_what_is_in_flight(store: Store, wave: str) -> None:
     )
     lines = [
         f"  {job['provider_job'] or 'a job that the provider may have, it did not say yet'}: "
-        f"{job['requests']} requests, ${job['held_usd']:.4f} held"
+        f"{counted(job['requests'], 'request')}, ${job['held_usd']:.4f} held"
         for job in jobs
     ]
     in_flight = (
-        f"{len(jobs)} jobs are with the provider and go on there:"
+        f"With the provider are {counted(len(jobs), 'job')}, which go on there:"
         if jobs
         else "No job is with the provider."
     )

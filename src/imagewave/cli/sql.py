@@ -115,8 +115,17 @@ def _run(store: Store | None, query: str) -> duckdb.DuckDBPyRelation | None:
 
 
 def _format_of(output: Path | None) -> Format:
+    """The format that a file's name asks for; a table for the screen and where it asks none."""
     ending = output.suffix.removeprefix(".").lower() if output else ""
-    return Format(ending) if ending in list(Format) else Format.TABLE
+    if not ending or ending == "txt":
+        return Format.TABLE
+    if ending not in list(Format):
+        known = ", ".join(f".{each}" for each in Format if each is not Format.TABLE)
+        raise ImagewaveError(
+            f"No format is known by the ending of {str(output)!r}.",
+            f"Name it {known} or .txt, or say which it is with --format.",
+        )
+    return Format(ending)
 
 
 def _print(answer: duckdb.DuckDBPyRelation, format: Format) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.words import counted
 
 
 def upkeep(
@@ -40,6 +41,6 @@ def upkeep(
     for job_id in found.jobs:
         print(f"planned and never sent: jobs/{job_id}")
     print(
-        f"{sum(merged.values())} parts merged, {len(found.images)} orphaned images, "
-        f"{len(found.jobs)} unsent jobs."
+        f"{counted(sum(merged.values()), 'part')} merged, "
+        f"{counted(len(found.images), 'orphaned image')}, {counted(len(found.jobs), 'unsent job')}."
     )

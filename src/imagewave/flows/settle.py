@@ -27,6 +27,7 @@ from imagewave.tasks.failures import policy_for, wait_before_retry
 from imagewave.tasks.late import age_hours, late, look
 from imagewave.tasks.providers.protocol import JobState, JobStatus, Rejected, Unavailable, Undecided
 from imagewave.tasks.shard import given_up, shard
+from imagewave.words import counted
 
 
 class Waiting(ImagewaveError):
@@ -34,7 +35,7 @@ class Waiting(ImagewaveError):
 
     def __init__(self, jobs: Sequence[str]) -> None:
         super().__init__(
-            f"{len(jobs)} jobs are with the provider: {', '.join(jobs)}.",
+            f"With the provider: {counted(len(jobs), 'job')}, {', '.join(jobs)}.",
             "Run the wave again to go on; nothing is asked for twice.",
         )
         self.jobs = tuple(jobs)

@@ -105,6 +105,9 @@ def read_url(url: str, limit: int = MAX_SOURCE_BYTES) -> bytes:
             data: bytes = file.read(limit + 1)
     except FileNotFoundError as error:
         # fsspec says this of hosts that do not answer, too, and keeps the reason as the cause.
+        if _is_lost(url, error.__cause__):
+            said = f"it could not be reached: {error.__cause__}."
+            raise SourceError(url, said, "Check the address and the network.") from error
         reason = f" ({error.__cause__})" if error.__cause__ and "://" in url else ""
         raise SourceError(url, f"it does not exist{reason}.", "Check the path.") from error
     except IsADirectoryError as error:
@@ -144,6 +147,15 @@ def read_briefs(url: str, format: str | None = None) -> Iterator[RawBrief | Sour
             yield fields
         else:
             yield RawBrief(file=url, row=row, fields=_sorted_out(fields))
+
+
+def _is_lost(url: str, error: BaseException | None) -> bool:
+    """Whether nobody answered at a web address, rather than answering that there is nothing."""
+    if not url.startswith(("http://", "https://")):
+        return False
+    import aiohttp
+
+    return isinstance(error, aiohttp.ClientConnectionError | TimeoutError)
 
 
 def _transport_errors(url: str) -> tuple[type[Exception], ...]:

@@ -8,7 +8,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 import fsspec
-from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+)
 from fsspec.exceptions import FSTimeoutError
 
 from imagewave.storage.files import Buffer, StoreError
@@ -151,6 +156,11 @@ class RemoteFiles:
             raise StoreError(
                 f"{where}: access denied ({error}).",
                 "Check the credentials, and that they may get, put, list and delete there.",
+            ) from error
+        except (EndpointConnectionError, ConnectTimeoutError, ConnectionError) as error:
+            raise StoreError(
+                f"{where}: the store could not be reached: {error}.",
+                "Check the network and, for S3, AWS_ENDPOINT_URL and AWS_REGION.",
             ) from error
         except (OSError, BotoCoreError, FSTimeoutError) as error:
             raise StoreError(

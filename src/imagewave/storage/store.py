@@ -210,6 +210,12 @@ def _at(url: str) -> Store:
         return Store(str(root), LocalFiles(root))
     if not rest.strip("/"):
         raise StoreError(f"{url!r} names no bucket.", "Write s3://bucket/prefix.")
+    if protocol in ("http", "https"):
+        raise StoreError(
+            f"{url} is a web address, where nothing can be kept.",
+            "A store is a folder, or a URL such as s3://bucket/prefix; where S3 answers is"
+            " AWS_ENDPOINT_URL.",
+        )
     # fsspec costs as much to import as DuckDB: local stores do without.
     from imagewave.storage.bucket import RemoteFiles
 

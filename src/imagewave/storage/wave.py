@@ -150,7 +150,7 @@ class Screen(_Table):
     min_brightness: Share = 0.16
     max_brightness: Share = 0.80
     min_contrast: Share = 0.035
-    min_blur: float = Field(default=0.30, ge=0)
+    min_blur: float = Field(default=0.30, ge=0, le=3)
     min_entropy: float = Field(default=1.0, ge=0, le=8)
     max_border: Share = 0.05
     max_cast: Share = 0.45

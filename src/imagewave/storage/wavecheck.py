@@ -86,11 +86,29 @@ def validation_fault(
             fix = f"Use {details['ctx']['expected']}."
         case "value_error":
             fix = f"It should be {details['ctx']['error']}."
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            fix = f"It should be {_range(kind, str(path[-1]), details)}."
         case "too_short":
             fix = f"It needs at least {details['ctx']['min_length']}."
         case _:
             fix = f"It should be {details['msg'].removeprefix('Input should be ')}."
     return Fault(path=path, message=message, fix=fix, brief=brief)
+
+
+def _range(kind: type[BaseModel], key: str, details: ErrorDetails) -> str:
+    """The numbers that the key takes, both ends of them where it has two."""
+    field = kind.model_fields.get(key)
+    limits = {
+        name: value
+        for limit in (field.metadata if field else ())
+        for name in _LIMITS
+        if (value := getattr(limit, name, None)) is not None
+    }
+    told = [f"{_LIMITS[name]} {value}" for name, value in limits.items()]
+    return " and ".join(told) or details["msg"].removeprefix("Input should be ")
+
+
+_LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
 def head_faults(name: str, lane: str) -> Iterator[Fault]:

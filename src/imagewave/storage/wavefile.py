@@ -42,7 +42,7 @@ from imagewave.storage.wavecheck import (
     template_fields,
     validation_fault,
 )
-from imagewave.storage.waveroute import choose_models
+from imagewave.storage.waveroute import choose_models, choose_readers
 
 __all__ = [
     "Brief",
@@ -181,6 +181,7 @@ class _Reading:
         self._read_briefs(tables.pop("briefs"), {"use_case": head.use_case, **dict(defaults)})
         self._add(*head_faults(head.name, head.lane), *brief_faults(self._briefs))
         routing = self._route(head.lane, tables, today)
+        choose_readers(self._document, tables, today)
         check = ModelCheck(head.lane, today)
         tables["expand"] = check.expand(tables["expand"])
         tables["draft"] = check.draft(tables["draft"])

@@ -1,12 +1,12 @@
-"""Has a wave's use cases choose the models that its file does not name."""
+"""Chooses the models that a wave's file does not name: by its use cases, and by its keys."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from imagewave.storage.briefs import Brief
-from imagewave.storage.catalog import UnknownModel
-from imagewave.storage.catalog.routes import route
+from imagewave.storage.catalog import UnknownModel, find_model
+from imagewave.storage.catalog.routes import cheapest_reader, route
 from imagewave.storage.wavecheck import LANES
 
 
@@ -66,3 +66,31 @@ def choose_models(
         }
         tables["final"] = final.model_copy(update=chosen)
     return found.explanation
+
+
+def choose_readers(document: Mapping[str, Any], tables: dict[str, Any], today: date | None) -> None:
+    """Has a judge and a writer that the document does not name be of the pictures' own provider.
+
+    Where the wave's pictures need one key, the rest is not to need another. Waves that need a
+    Gemini key anyway, and those whose pictures come from own GPUs, keep the defaults.
+    """
+    draft, final = tables["draft"], tables["final"]
+    drawn_by = [draft.model] + ([final.model] if final.carry != "accept" else [])
+    try:
+        providers = [find_model(name).provider for name in drawn_by]
+    except UnknownModel:  # a fault of its own
+        return
+    used = {"judge": tables["judge"].asks_model, "expand": tables["expand"].mode == "model"}
+    for name in used:
+        if not used[name] or _names(document, name):
+            continue
+        if find_model(tables[name].model).provider in providers:
+            continue
+        for provider in providers:
+            if reader := cheapest_reader(provider, today):
+                tables[name] = tables[name].model_copy(update={"model": reader})
+                break
+
+
+def _names(document: Mapping[str, Any], table: str) -> bool:
+    return isinstance(found := document.get(table), dict) and "model" in found

@@ -121,10 +121,10 @@ def next_step(
     rate = prior.after(accepted, tried - unjudged)
     need = want - accepted
     room = policy.cap(want) - tried
-    chance = _chance(rate.a, rate.b, need, room)
+    reachable = chance(rate.a, rate.b, need, room)
 
     def step(reason: Reason, drafts: int = 0) -> Step:
-        return Step(drafts=drafts, reason=reason, rate=rate, chance=chance)
+        return Step(drafts=drafts, reason=reason, rate=rate, chance=reachable)
 
     if need <= 0:
         return step(Reason.ENOUGH)
@@ -135,11 +135,11 @@ def next_step(
     rounds_left = policy.max_rounds - round + 1
     if rounds_left <= 0:
         return step(Reason.ROUNDS)
-    if tried and chance < HOPELESS:
+    if tried and reachable < HOPELESS:
         return step(Reason.HOPELESS)
     if not tried and not prior.sure:
         return step(Reason.PROBE, min(room, max(want, policy.probe)))
-    share = 1 - (1 - min(policy.confidence, chance)) ** (1 / rounds_left)
+    share = 1 - (1 - min(policy.confidence, reachable)) ** (1 / rounds_left)
     return step(Reason.SIZED, smallest(rate.a, rate.b, need, share, room))
 
 
@@ -152,7 +152,7 @@ def smallest(a: float, b: float, need: int, confidence: float, most: int) -> int
     low, high = min(need, most), most
     while low < high:
         middle = (low + high) // 2
-        if _chance(a, b, need, middle) >= confidence:
+        if chance(a, b, need, middle) >= confidence:
             high = middle
         else:
             low = middle + 1
@@ -160,8 +160,11 @@ def smallest(a: float, b: float, need: int, confidence: float, most: int) -> int
 
 
 @lru_cache(maxsize=65_536)
-def _chance(a: float, b: float, need: int, drafts: int) -> float:
-    """P(at least `need` of `drafts` are accepted) when the rate is Beta(`a`, `b`)."""
+def chance(a: float, b: float, need: int, drafts: int) -> float:
+    """P(at least `need` of `drafts` are accepted) when the rate is Beta(`a`, `b`).
+
+    A rate r that is known for certain is Beta(r · m, (1 - r) · m) for a large m.
+    """
     if need <= 0:
         return 1.0
     if drafts < need:

@@ -1,6 +1,6 @@
 """Looks once at every job that handed-over waves wait for, and says which waves can move."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +12,9 @@ from imagewave.storage.jobs import JobFolder
 from imagewave.storage.requests import digest
 from imagewave.storage.reruns import is_delivered
 from imagewave.storage.store import Store
-from imagewave.tasks.providers.protocol import Lane
+from imagewave.tasks.providers.protocol import Lane, Undecided
 from imagewave.tasks.submit import Doubt
+from imagewave.words import counted
 
 _OPEN_JOBS = """
 SELECT job_id, wave, lane, event, provider_job,
@@ -73,7 +74,10 @@ def survey(store: Store, open_lane: Callable[[str], Lane]) -> Survey:
         jobs.open.add(row["job_id"])
         if row["job_id"] in done:
             jobs.done.add(row["job_id"])
-        if row["event"] == "claimed" and (row["overdue"] or _claimer_died(store, row["job_id"])):
+        dropped = row["event"] == "claimed" and (
+            row["overdue"] or _claimer_died(store, row["job_id"])
+        )
+        if dropped and not _is_undecided(store, row, open_lane):
             jobs.doubtful.add(row["job_id"])
     for job_id, wave in _unsent(store, by_wave):
         by_wave[wave].unsent.add(job_id)
@@ -95,6 +99,20 @@ def survey(store: Store, open_lane: Callable[[str], Lane]) -> Survey:
 def _claimer_died(store: Store, job_id: str) -> bool:
     intents = JobFolder(store, job_id).intents()
     return bool(intents) and intents[-1].claimer.known_dead()
+
+
+def _is_undecided(store: Store, row: Mapping[str, Any], open_lane: Callable[[str], Lane]) -> bool:
+    """Whether what became of the job shows only when others have ended at its provider."""
+    folder = JobFolder(store, row["job_id"])
+    try:
+        lane = open_lane(row["lane"])
+        for intent in folder.standing(folder.intents()):
+            lane.find(intent.token)
+    except Undecided:
+        return True
+    except ImagewaveError:  # a run will meet it, too, and say so
+        return False
+    return False
 
 
 def _unfinished(store: Store, busy: Collection[str]) -> list[Handover]:
@@ -165,12 +183,12 @@ def _moment(
 
 
 def _reasons(jobs: _Jobs) -> tuple[str, ...]:
-    counted = {
+    fates = {
         "ended at the provider": len(jobs.done),
         "of unknown fate": len(jobs.doubtful),
         "not sent yet": len(jobs.unsent),
     }
-    reasons = [f"{count} jobs {what}" for what, count in counted.items() if count]
+    reasons = [f"{counted(count, 'job')} {what}" for what, count in fates.items() if count]
     if not jobs.open and not jobs.unsent:
         reasons.append("no job is under way")
     return tuple(reasons)

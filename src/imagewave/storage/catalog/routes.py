@@ -217,6 +217,29 @@ class _Frame:
         )
 
 
+def cheapest_reader(provider: str, today: date | None = None) -> str | None:
+    """The provider's cheapest model that looks at pictures and writes; None: it has none."""
+    day = today or datetime.now(UTC).date()
+    found = []
+    for model in models():
+        # One that retires soon is nothing to begin with.
+        lives = model.shutdown is None or model.shutdown - day > NOTICE
+        if model.provider != provider or model.kind != "text" or not (lives and model.lanes):
+            continue
+        try:
+            usd = estimate(
+                model,
+                lane=next((lane for lane in model.lanes if lane.endswith("-batch")), "interactive"),
+                prompt_chars=_PROMPT_CHARS,
+                references=1,
+                today=day,
+            )
+        except UnknownPrice:
+            continue
+        found.append((usd, model.id))
+    return min(found)[1] if found else None
+
+
 def _models_with(table: _Routes, abilities: set[str]) -> set[str] | None:
     """The models that have all of the abilities; None where none is asked for."""
     if not abilities:
