@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Store:
 
 
 class Provider:
-    """The part of a lane that `survey` may use: it can be looked at, and nothing else."""
+    """The part of a lane that `survey` may use: it can be looked at and through, nothing else."""
 
     def __init__(self, states: Mapping[str, JobState | None]) -> None:
         self.states = states
@@ -37,6 +37,9 @@ class Provider:
         if state is None:
             raise Unavailable("no answer")
         return JobStatus(name=name, state=state)
+
+    def find(self, token: str) -> list[str]:
+        return []
 
 
 def look(store: Store, **states: JobState | None) -> Survey:
