@@ -19,7 +19,11 @@ from imagewave.storage.shares import Shares
 from imagewave.storage.store import Store
 shares = Shares(Store.open(sys.argv[1]), "work")
 shares.look()
-assert shares.take()
+taken = shares.take()
+print(taken.shard, flush=True)
+sys.stdin.readline()
+if "finish" in sys.argv:
+    shares.finish(taken.shard)
 os._exit(1)
 """
 
@@ -128,17 +132,37 @@ def test_a_newcomer_grants_the_whole_lease(store: Store, clock: Clock) -> None:
     late.look()
     assert late.take() is None, "nobody's clock but its own tells it the age of a claim"
     clock.moment += LEASE_S
+    late.look()
     assert late.take()
 
 
-def test_a_dead_process_of_this_machine_is_not_waited_for(store: Store) -> None:
+@pytest.mark.parametrize("last", ["finish", "nothing"])
+def test_a_dead_process_of_this_machine_is_not_waited_for(store: Store, last: str) -> None:
     mine = offered(store, "a")
-    done = subprocess.run([sys.executable, "-c", CLAIM_AND_DIE, store.url], check=False)
-    assert done.returncode == 1
-    mine.look()
+    with subprocess.Popen(
+        [sys.executable, "-c", CLAIM_AND_DIE, store.url, last],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "a\n"
+        mine.look()
+        assert mine.take() is None
+        other.communicate("go\n")
+    # Without another look: what it did since is not known yet, but not done again either.
     taken = mine.take()
-    assert taken
-    assert taken.claim == 2
+    assert (taken is None) == (last == "finish")
+    assert taken is None or taken.claim == 2
+
+
+def test_time_without_a_look_makes_no_claim_older(store: Store, clock: Clock) -> None:
+    first = offered(store, "a")
+    assert first.take()
+    second = part(store)
+    second.look()
+    clock.moment += 10 * LEASE_S
+    assert second.take() is None, "it was busy elsewhere, and the holder may have renewed"
 
 
 def test_claims_are_renewed_while_the_block_lasts(local_store: Store) -> None:

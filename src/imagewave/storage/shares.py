@@ -73,7 +73,8 @@ class Shares:
         self._writing = threading.Lock()  # so that no renewal follows a shard's end
         self._seen: dict[str, _Seen] = {}
         self._held: dict[str, int] = {}
-        self._dead: set[tuple[str, int]] = set()
+        self._holders: dict[tuple[str, int], Claimer] = {}
+        self._looked_at = 0.0
 
     def offer(self, shard: str, content: Mapping[str, Any]) -> None:
         """Says what there is to do, unless that stands already."""
@@ -87,6 +88,7 @@ class Shares:
             found.setdefault(shard, set()).add(name.removesuffix(".json"))
         moment = time.monotonic()
         with self._lock:
+            self._looked_at = moment
             for shard, names in found.items():
                 seen = self._seen.setdefault(shard, _Seen())
                 newest = max((int(name) for name in names if name.isdigit()), default=0)
@@ -198,11 +200,15 @@ class Shares:
         return orjson.dumps({"claimer": asdict(self._claimer), "at": now()})
 
     def _lapsed(self, shard: str, seen: _Seen) -> bool:
-        if time.monotonic() - seen.since >= self._lease_s:
-            return True
-        if (shard, seen.newest) not in self._dead:
-            content = orjson.loads(self._store.read(f"{self._root}/{shard}/{seen.newest}.json"))
-            if not Claimer(**content["claimer"]).known_dead():
-                return False
-            self._dead.add((shard, seen.newest))
-        return True
+        # Ages end with the last look: while one does not look, others may have renewed.
+        young = self._looked_at - seen.since < self._lease_s
+        if young and not self._holder(shard, seen.newest).known_dead():
+            return False
+        # Whoever is done with everything ends, so a dead holder may have finished since.
+        return not self._store.exists(f"{self._root}/{shard}/done.json")
+
+    def _holder(self, shard: str, number: int) -> Claimer:
+        if (shard, number) not in self._holders:
+            content = orjson.loads(self._store.read(f"{self._root}/{shard}/{number}.json"))
+            self._holders[shard, number] = Claimer(**content["claimer"])
+        return self._holders[shard, number]
