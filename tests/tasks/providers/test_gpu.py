@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.servers import environment, make_bucket, s3_environment, start_moto
 from tests.tasks.rendering.stub import Stub, StubEngine
 
 from imagewave.storage.catalog import USER_FILE, find_model
@@ -55,8 +56,8 @@ pixels = "small"
 class Bench:
     """The lane on a store of its own, with a renderer that can be told to wait or to fail."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = Store.open(str(folder / "store"))
+    def __init__(self, store: str) -> None:
+        self.store = Store.open(store)
         self.renderer = Stub()
         self.engine = StubEngine(self.renderer)
         self.lane = GpuLane(self.store, [self.engine])
@@ -88,12 +89,17 @@ def a_picture(sha256: str) -> bytes:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of the user's own, and what an hour costs."""
     models = tmp_path / "models.toml"
     models.write_text(MODELS)
     monkeypatch.setenv(USER_FILE, str(models))
     monkeypatch.setenv(GPU_HOUR_VARIABLE, "3.60")
-    bench = Bench(tmp_path)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, known: None) -> Iterator[Bench]:
+    bench = Bench(str(tmp_path / "store"))
     yield bench
     bench.renderer.go_on.set()
     for thread in bench.engine.threads.values():
@@ -120,6 +126,17 @@ def test_every_request_gets_its_own_picture(bench: Bench) -> None:
         assert outcome.numerics_id
         with Image.open(io.BytesIO(outcome.image or b"")) as picture:
             assert picture.size == (96, 64)
+
+
+def test_it_shares_a_bucket_with_whoever_renders(known: None) -> None:
+    with start_moto() as endpoint, environment(**s3_environment(endpoint)):
+        bench = Bench(f"s3://{make_bucket(endpoint)}/store")
+        over = bench.draft(references=("a" * 64,))
+        requests = [*bench.drafts(10), over]
+        name = bench.create(*requests)
+        assert bench.finish(name) is JobState.SUCCEEDED
+        found = [(outcome.key, outcome.status) for outcome in bench.results(name)]
+        assert found == [(request.id, Status.IMAGE) for request in requests]
 
 
 def test_a_request_is_rendered_as_it_says_and_else_as_its_model_advises(bench: Bench) -> None:
