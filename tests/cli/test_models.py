@@ -63,6 +63,13 @@ def test_show_explains_one_model() -> None:
         assert fact in output
 
 
+def test_show_says_what_is_rendered_and_how() -> None:
+    output = run("show", "schnell").output
+    for fact in ("black-forest-labs/FLUX.1-schnell", "steps", "guidance", "2K by gpu"):
+        assert fact in output
+    assert "weights" not in run("show", "lite").output
+
+
 def test_show_says_what_became_of_a_dead_model() -> None:
     output = run("show", "nano banana 2").output
     assert "gone since 2026-10-29, now gemini-nano-banana-2.1" in output

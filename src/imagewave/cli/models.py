@@ -215,6 +215,9 @@ def _facts(model: Model, today: date) -> Iterator[tuple[str, str]]:
         f"up to {model.reference_limit} images" if model.reference_limit else "",
     )
     yield "thinking", ", ".join(model.thinking)
+    yield "weights", f"{model.weights} {model.revision}".rstrip()
+    yield "steps", str(model.steps or "")
+    yield "guidance", "" if model.guidance is None else f"{model.guidance:g}"
     for size in model.sizes or ((None,) if model.usd_per_image else ()):
         for lane in model.lanes or ("interactive",):
             yield (
