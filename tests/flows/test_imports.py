@@ -1,6 +1,7 @@
 """Pictures from elsewhere: screened, judged, chosen and delivered like a wave's own drafts."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from imagewave.storage.catalog import find_model
 from imagewave.storage.store import Store
 from imagewave.storage.wavefile import load_wave
 from imagewave.tasks.imports import Imported, bring_in, find_source, waiting
+from imagewave.tasks.upkeep import retain
 
 WAVE = """
 [wave]
@@ -97,7 +99,9 @@ def test_one_good_picture_is_one_draft_less(bench: Bench, drawn: Path) -> None:
     assert drafts_asked(bench) == 1
     (funnel,) = bench.sql("FROM funnel")
     assert (funnel["requested"], funnel["accepted"], funnel["final"]) == (2, 2, 2)
-    # It says nothing of the model that made the other one.
+    # It is no draft of the wave's own words, and says nothing of the model that made the other one.
+    templates = bench.sql("SELECT template FROM trials WHERE tier = 'draft' ORDER BY 1")
+    assert [row["template"] for row in templates] == ["(imported)", "(template)"]
     trials = bench.sql("SELECT model, tried FROM trials WHERE tier = 'draft' ORDER BY model")
     assert [row["tried"] for row in trials] == [1, 1]
 
@@ -133,11 +137,16 @@ def test_bringing_in_again_changes_nothing(bench: Bench, drawn: Path) -> None:
     before = store.list("facts")
     again = bring(bench, *drawn.iterdir(), usd="0.09")
     assert (again.new, again.known) == (0, 2)
+    retain(store, drafts_days=0, grace=timedelta(0))
+    assert not bench.sql("FROM every_sweeps"), "they wait to be looked at"
     assert store.list("facts") == before
     wave = load_wave(bench.folder / "wave.toml")
     assert waiting(store, wave) == {"tulips": 2}
     bench.run(WAVE)
     assert waiting(store, wave) == {}
+    # Another wave of the same pictures pays nothing for them, and this one did.
+    (request,) = bench.sql("SELECT DISTINCT reused FROM requests WHERE model = 'midjourney'")
+    assert request["reused"] is False
     (paid,) = bench.sql("SELECT sum(cost_usd) AS usd FROM costs WHERE model = 'midjourney'")
     assert paid["usd"] == Decimal("0.08")
 

@@ -17,6 +17,7 @@ from imagewave.storage.catalog import USER_FILE, find_model, models, prices
 from imagewave.storage.catalog.limits import quotas_of, time_of
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.requests import Kind
+from imagewave.storage.reruns import assets_part
 from imagewave.storage.rounds import load
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, RECORDED_AT
@@ -113,6 +114,14 @@ def test_what_is_answered_already_is_free(store: Store) -> None:
     assert dear.plan.lines[0].free.high == 0
     afresh = again.model_copy(update={"cache": "refresh"})
     assert plan_wave(store, afresh).lines[0].free.high == 0
+
+
+def test_a_delivered_wave_is_told_from_one_like_it(store: Store) -> None:
+    done = past(store, "past", good=2, of=4, final=Final(carry="accept"), judge=NO_JUDGE)
+    assert not plan_wave(store, done).delivered_already
+    facts.append(store, "assets", assets_part(done.name, done.revision, 0), [])
+    assert plan_wave(store, done).delivered_already
+    assert not plan_wave(store, done.model_copy(update={"name": "again"})).delivered_already
 
 
 def test_judgements_and_finals_of_known_drafts_are_free_too(store: Store) -> None:

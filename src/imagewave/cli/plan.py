@@ -104,6 +104,8 @@ def _print_plan(console: Console, planned: Plan) -> None:
         f"[bold]{escape(planned.wave)}[/]: {planned.briefs} briefs that want {planned.wanted}"
         f" pictures, by {escape(planned.lane)}\n"
     )
+    if planned.delivered_already:
+        console.print("This very wave is delivered: to run it again costs nothing.\n")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("stage")
     table.add_column("model")

@@ -98,7 +98,8 @@ def record(store: Store, round: Round, asks: Iterable[Ask]) -> list[Ask]:
             "reference": ask.reference,
             "about": ask.about,
             "estimate_usd": ask.estimate_usd,
-            "reused": request_id in answered,
+            # An imported picture was answered from the start, and this wave may well have paid.
+            "reused": request_id in answered and not ask.request.imported,
             "request": ask.request.to_json().decode(),
         }
         for (_, request_id), ask in sorted(unique.items())

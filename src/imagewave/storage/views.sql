@@ -198,7 +198,9 @@ WITH paid AS (
     GROUP BY wave, brief, kind, request_id
 ), pictures AS (
     SELECT requests.wave, requests.kind, requests.model,
-           coalesce(nullif(prompts.template, ''), '(' || prompts.source || ')') AS template,
+           CASE WHEN requests.request_id IN (SELECT request_id FROM every_imports) THEN '(imported)'
+                ELSE coalesce(nullif(prompts.template, ''), '(' || prompts.source || ')')
+           END AS template,
            results.status = 'image' AS generated,
            decisions.decision = 'accepted' AS accepted,
            paid.cost_usd
@@ -323,7 +325,9 @@ WITH tries AS (
 )
 SELECT decisions.wave, decisions.brief, decisions.tier, requests.model,
        coalesce(briefs.use_case, '') AS use_case,
-       coalesce(nullif(prompts.template, ''), '(' || prompts.source || ')', '(none)') AS template,
+       CASE WHEN decisions.request_id IN (SELECT request_id FROM every_imports) THEN '(imported)'
+            ELSE coalesce(nullif(prompts.template, ''), '(' || prompts.source || ')', '(none)')
+       END AS template,
        count(*) AS tried, count(*) FILTER (results.status = 'image') AS generated,
        count(*) FILTER (screened.passed) AS passed_screens,
        count(*) FILTER (decisions.decision <> 'rejected') AS passed,

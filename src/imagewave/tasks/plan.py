@@ -15,6 +15,7 @@ import numpy as np
 from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import find_model, require_alive
 from imagewave.storage.catalog.prices import UnknownPrice
+from imagewave.storage.reruns import is_delivered
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
 from imagewave.tasks.durations import Duration, duration, seconds_per_wait
@@ -73,8 +74,9 @@ class Plan:
     waits for the provider, and once more for a judge: `waits` in all, each of which took
     `seconds_per_wait` before (the median; None: no job of the lane was seen). `interactive_usd` is
     the median of the same calls outside of batches; None where there is no such price. `imported`
-    pictures wait to be looked at, each of which may save a draft. `routing` says why these models,
-    where that was asked.
+    pictures wait to be looked at, each of which may save a draft. `delivered_already`: this very wave
+    is, and asks for nothing when it is run again. `routing` says why these models, where that was
+    asked.
     """
 
     wave: str
@@ -92,6 +94,7 @@ class Plan:
     quotas: tuple[Pressure, ...]
     own_gpu: OwnGpu | None
     imported: int
+    delivered_already: bool
     warnings: tuple[str, ...]
     routing: tuple[str, ...] = ()
 
@@ -172,6 +175,7 @@ def plan_wave(
         quotas=_quotas(wave, lines),
         own_gpu=own_gpu(wave, quote, each["draft"], draft.requests.middle - draft.free.middle),
         imported=sum(waiting(store, wave).values()) if store else 0,
+        delivered_already=store is not None and is_delivered(store, wave.name, wave.revision),
         warnings=_warnings(wave, quote, total),
     )
 

@@ -98,7 +98,8 @@ def _part(round: Round, attempt: int) -> str:
 def _due(store: Store, round: Round, asks: Sequence[Ask], attempt: int) -> list[str]:
     """The ids of the requests that the attempt is to send, in the order of the asks."""
     if attempt == 1:
-        return list(dict.fromkeys(ask.request.id for ask in asks if not ask.reused))
+        unanswered = (ask.request for ask in asks if not ask.reused)
+        return list(dict.fromkeys(request.id for request in unanswered if not request.imported))
     previous = facts.read(store, "submissions", _part(round, attempt - 1)) or []
     jobs = {row["job_id"] for row in previous}
     over = {
