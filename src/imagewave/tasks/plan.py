@@ -74,9 +74,9 @@ class Plan:
     waits for the provider, and once more for a judge: `waits` in all, each of which took
     `seconds_per_wait` before (the median; None: no job of the lane was seen). `interactive_usd` is
     the median of the same calls outside of batches; None where there is no such price. `imported`
-    pictures wait to be looked at, each of which may save a draft. `delivered_already`: this very wave
-    is, and asks for nothing when it is run again. `routing` says why these models, where that was
-    asked.
+    pictures wait to be looked at, each of which may save a draft. `delivered_already`: this very
+    wave is, and asks for nothing when it is run again. `routing` says why these models, where that
+    was asked.
     """
 
     wave: str
