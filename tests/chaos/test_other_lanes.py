@@ -89,7 +89,7 @@ def test_killed_over_and_over_claude_bills_every_judgement_once(bench: Bench) ->
     assert check_exactly_once(Store.open(store), bench.billed(start)) == 1.0
 
 
-@pytest.mark.parametrize("fault", ["create_dropped", "create_unheard", "create_500"])
+@pytest.mark.parametrize("fault", ["create_dropped", "create_unheard"])
 def test_claude_is_asked_again_only_for_what_it_does_not_have(bench: Bench, fault: str) -> None:
     folder = bench.folder()
     wave, store = wave_of(folder, CLAUDE), str(folder / "store")

@@ -8,6 +8,8 @@ import pytest
 from tests.flows.conftest import Bench
 from tests.servers import environment
 
+from imagewave.errors import ImagewaveError
+
 LENIENT = """
 [screen]
 min_blur = 0
@@ -76,6 +78,12 @@ def test_a_wave_is_delivered_by_its_lanes_to_the_cent(
     billed = both.billed()
     both.run(WAVE.format(lane=lane, model=model, judge=judge))
     assert both.billed() == billed
+
+
+def test_a_judge_without_a_key_is_missed_before_drafts_are_paid_for(bench: Bench) -> None:
+    with pytest.raises(ImagewaveError, match="Set ANTHROPIC_API_KEY"):
+        bench.run(WAVE.format(lane="gemini-batch", model=GOOGLE, judge=HAIKU))
+    assert bench.billed() == []
 
 
 def test_a_lost_answer_to_a_create_is_adopted_at_openai_too(both: Bench) -> None:

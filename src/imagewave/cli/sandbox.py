@@ -29,6 +29,8 @@ Examples:
 Point a client at it:
   export GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8765 GEMINI_API_KEY=any
   export OPENAI_BASE_URL=http://127.0.0.1:8765/v1 OPENAI_API_KEY=any
+  export ANTHROPIC_BASE_URL=http://127.0.0.1:8765 ANTHROPIC_API_KEY=any
+  export IMAGEWAVE_GPU_BASE_URL=http://127.0.0.1:8765/gpu/v1 IMAGEWAVE_GPU_USD_PER_HOUR=1
 
 \b
 While it runs:

@@ -8,7 +8,7 @@ from typing import cast
 
 from prefect.blocks.system import Secret
 
-from imagewave.tasks.lanes import KEY_VARIABLES
+from imagewave.tasks.lanes import KEY_VARIABLES, OPTIONAL_KEYS
 
 
 def fetch_keys() -> None:
@@ -16,7 +16,7 @@ def fetch_keys() -> None:
 
     The block of GEMINI_API_KEY is called `gemini-api-key`.
     """
-    for variables in KEY_VARIABLES.values():
+    for variables in (*KEY_VARIABLES.values(), OPTIONAL_KEYS):
         if any(os.environ.get(variable) for variable in variables):
             continue
         try:

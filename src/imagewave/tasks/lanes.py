@@ -17,6 +17,9 @@ KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 """Environment variables that may hold a provider's key."""
 
+OPTIONAL_KEYS = ("IMAGEWAVE_GPU_API_KEY",)
+"""Those of keys that not everybody's servers want."""
+
 
 def open_lane(name: str, store: Store) -> Lane:
     """The lane that wave files call `name`; `store` is where a lane keeps what it must remember.
