@@ -34,7 +34,7 @@ def test_without_a_key_the_embedded_sandbox_is_asked(tmp_path: Path) -> None:
     result = doctor(tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     lines = [line for line in result.stdout.splitlines() if line[:4].strip()]
-    checks = {line[6:22].strip(): line[:4].strip() for line in lines}
+    checks = {line[6:25].strip(): line[:4].strip() for line in lines}
     for check in ("python", "libraries", "store", "disk", "models of google", "models of openai"):
         assert checks[check] == "ok", result.stdout
     assert "embedded sandbox" in result.stdout

@@ -70,7 +70,7 @@ def test_catalog_and_provider_agree(tmp_path: Path, sandbox: EmbeddedSandbox) ->
     for provider in ("google", "openai"):
         (finding,) = found(tmp_path, keys(sandbox), f"models of {provider}")
         assert finding.state is State.OK
-        assert "lists all" in finding.said
+        assert "lists every model" in finding.said
 
 
 def test_what_vanished_and_what_is_new_is_told(tmp_path: Path, changed: EmbeddedSandbox) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from imagewave.storage.store import DEFAULT_STORE
 
-_WIDTH = 16
+_WIDTH = 19
 
 
 def doctor(

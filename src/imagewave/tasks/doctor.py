@@ -120,7 +120,7 @@ def compare(provider: str, listed: Sequence[str], today: date) -> list[Finding]:
         found.append(Finding(check=check, state=State.WARN, said=said, fix=fix))
     if not found:
         alive = sum(model.alive(today) for model in ours.values())
-        said = f"the provider lists all {alive} that the catalog has alive, and none that it lacks"
+        said = f"lists every model that the catalog has alive ({alive}), and no new one that draws"
         found.append(Finding(check=check, state=State.OK, said=said))
     return found
 
