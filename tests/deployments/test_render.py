@@ -9,6 +9,7 @@ import psutil
 import pytest
 from tests.chaos.bench import is_done, wait_until
 from tests.deployments.site import Site, children_of
+from tests.tasks.rendering.waves import MODELS, WAVE
 
 from imagewave.storage.analytics import query
 from imagewave.storage.renders import RenderFolder
@@ -18,7 +19,6 @@ for library in ("torch", "diffusers", "accelerate"):
     pytest.importorskip(library, reason=f"{library} is not installed (extra: gpu)")
 
 from tests.tasks.rendering import tiny  # noqa: E402
-from tests.tasks.rendering.test_wave import MODELS, WAVE  # noqa: E402
 
 # Generous: each run is a new process that imports torch, and the machine may be busy.
 pytestmark = pytest.mark.timeout(900)

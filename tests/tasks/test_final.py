@@ -149,6 +149,7 @@ class TestOwnGpus:
         final = Final(model="sdxl", size="2K", carry="seed", steps=30, guidance=5.0, strength=0.5)
         ask = self.plan(final)
         assert (ask.request.references, ask.request.strength) == (("a" * 64,), 0.5)
+        assert ask.request.seed == 77, "noise of its own, where several finals share a prompt"
         assert ask.request.steps == 30
         # Of its steps only those from the middle on are done, and paid.
         sdxl = find_model("sdxl")

@@ -146,7 +146,9 @@ class _Jobs:
         self.waiting: dict[str, Accepted] = {}
         self.collecting: dict[str, PrefectFuture[dict[str, int]]] = {}
         self.over: set[str] = set()
+        self.made: Counter[str] = Counter()  # requests done of jobs that are with their provider
         self.behind: dict[str, str] = {}
+        self.undecided: set[str] = set()
         self.alarmed: set[str] = set()
         self.drops: Counter[str] = Counter()
         self.refusals = 0
@@ -186,6 +188,8 @@ class _Jobs:
             if other and self._awaits(other):
                 continue
             try:
+                if job_id in self.undecided:  # for hours, perhaps: without a task run each time
+                    submitting.look_for(self.run.store, job_id, self.run.lane_of(job_id))
                 submit(job_id, self.jobs)
             except submitting.Overlap as overlap:
                 self.behind[job_id] = overlap.other
@@ -195,8 +199,8 @@ class _Jobs:
                 self.unaffordable = error
                 break
             except Undecided as doubt:
-                self.note = str(doubt)
-                self.submit_again_at = time.monotonic() + self.run.wave.wait.poll_seconds[1]
+                self.undecided.add(job_id)
+                self._ask_later(doubt)
                 continue
             except (Rejected, Unavailable) as refusal:
                 self._back_off(refusal)
@@ -219,9 +223,18 @@ class _Jobs:
         if self._awaits(other):
             return
         lane = self.run.lane_of(other)
-        accepted = submitting.resolve(self.run.store, other, lane, doubt=self.run.doubt)
+        try:
+            accepted = submitting.resolve(self.run.store, other, lane, doubt=self.run.doubt)
+        except Undecided as doubt:
+            self._ask_later(doubt)
+            return
         if accepted:
             self.waiting[other] = accepted
+
+    def _ask_later(self, doubt: Undecided) -> None:
+        """Waits with what cannot be submitted before the provider's own jobs have ended."""
+        self.note = str(doubt)
+        self.submit_again_at = time.monotonic() + self.run.wave.wait.poll_seconds[1]
 
     def _awaits(self, job_id: str) -> bool:
         if self.crew and self.crew.has(job_id):
@@ -254,6 +267,7 @@ class _Jobs:
             except Unavailable as error:
                 self.note = str(error)
                 break
+            self.made[job_id] = status.succeeded or 0
             if status.state.done and self.crew and job_id in self.plans:
                 self.crew.offer(job_id, status)
             elif status.state.done:
@@ -330,13 +344,17 @@ class _Jobs:
         self.waiting[job_id] = accepted
 
     def _tell(self) -> None:
+        done = sum(
+            plan.requests if job_id in self.over else self.made[job_id]
+            for job_id, plan in self.plans.items()
+        )
         tell(
             Progress(
                 stage=self.stage,
                 jobs=len(self.jobs),
                 jobs_done=len(self.over),
                 requests=sum(plan.requests for plan in self.plans.values()),
-                requests_done=sum(self.plans[job_id].requests for job_id in self.over),
+                requests_done=done,
                 note=self.note,
             )
         )

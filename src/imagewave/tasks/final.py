@@ -99,11 +99,11 @@ def _ask(
     number, strength, steps = seed(wave, draft.prompt_id, sample), None, wave.final.steps
     if wave.final.carry == "seed" and model.provider == "self":
         first = drawn[draft.brief, draft.request_id].request
+        if sample == 0 and first.seed is not None:
+            number = first.seed
         if drawn_over(wave, first.model, first.size):
             references, strength = (draft.image,), wave.final.strength
             steps = steps and math.ceil(steps * strength)
-        elif sample == 0 and first.seed is not None:
-            number = first.seed
     request = Request(
         kind=Kind.FINAL,
         model=model.id,
