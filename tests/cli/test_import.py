@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.cli.test_run import imagewave
+from tests.servers import make_bucket, s3_environment, start_moto
 
 WAVE = '[wave]\nname = "covers"\n[[brief]]\nid = "tulips"\ntext = "Red tulips in the rain"\n'
 
@@ -53,3 +54,15 @@ def test_what_cannot_be_is_said(folder: Path, arguments: tuple[str, ...], messag
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_bucket_takes_pictures_too(folder: Path) -> None:
+    with start_moto() as endpoint:
+        store = f"s3://{make_bucket(endpoint)}/waves"
+        bucket = {**s3_environment(endpoint), "IMAGEWAVE_CACHE_DIR": str(folder / "cache")}
+        wanted = ("--wave", "covers.toml", "--brief", "tulips", "--store", store)
+        first = imagewave(folder, "import", "mj", *wanted, **bucket)
+        assert first.returncode == 0, first.stderr
+        assert "2 pictures by Imported pictures for tulips." in first.stdout
+        again = imagewave(folder, "import", "mj", *wanted, **bucket)
+        assert "0 pictures by Imported pictures for tulips; 2 were there before." in again.stdout
