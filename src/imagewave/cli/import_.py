@@ -9,8 +9,12 @@ import typer
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.words import counted
 
 _SHOWN = 10
+
+UNKNOWN = "imported"
+"""The source, in the catalog, of pictures of which nothing else is known."""
 
 
 def import_(
@@ -21,7 +25,7 @@ def import_(
     brief: Annotated[str, typer.Option(help="The id of the brief that they were made for.")],
     source: Annotated[
         str, typer.Option(help="Where they come from: midjourney, … or imported.")
-    ] = "imported",
+    ] = UNKNOWN,
     cost_usd: Annotated[
         float, typer.Option(help="What each did cost elsewhere, in USD.", min=0, max=1000)
     ] = 0,
@@ -62,9 +66,8 @@ def import_(
         raise ImagewaveError(f"There is no picture in {folder}.")
     cost = f", ${usd * found.new:.4f}" if usd else ""
     before = f"; {found.known} were there before" if found.known else ""
-    print(
-        f"{found.new} picture{'s' * (found.new != 1)} by {made_by.name} for {brief}{cost}{before}."
-    )
+    by = f" by {made_by.name}" if made_by.id != UNKNOWN else ""
+    print(f"{counted(found.new, 'picture')}{by} for {brief}{cost}{before}.")
     if found.new:
         print(f"`imagewave run {wave}` looks at them before it asks for drafts.")
 
