@@ -1,5 +1,6 @@
 """Waves by other lanes than Gemini's batches: the same flow, the same facts, the same cents."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,29 @@ def test_a_lost_answer_to_a_create_is_adopted_at_openai_too(both: Bench) -> None
 
     both.run(WAVE.format(lane="openai-batch", model=OPENAI, judge=LUNA))
 
+    assert both.sql("SELECT final FROM funnel") == [{"final": 2}]
+    (costs,) = both.sql("SELECT sum(cost_usd) AS usd, count(*) AS n FROM costs")
+    assert costs == {"usd": both.bill(), "n": len(both.billed())}
+
+
+def test_what_claude_may_have_taken_is_waited_for_like_what_it_has(both: Bench) -> None:
+    wave = WAVE.format(lane="gemini-batch", model=GOOGLE, judge=HAIKU)
+    assert both.run(wave, wait=False, return_state=True).name == "Waiting"
+    time.sleep(1)  # the drafts' job ends
+    faults = {"create_dropped": 1, "job_stuck": 1}
+    httpx.put(f"{both.sandbox.url}/sandbox/faults", json=faults).raise_for_status()
+
+    # The judge's answer is lost, and its batch goes on: nobody can tell whether it is there.
+    for _ in range(2):
+        assert both.run(wave, wait=False, return_state=True).name == "Waiting"
+        judges = both.sql("SELECT event, provider_job FROM jobs WHERE kind = 'judge'")
+        assert judges == [{"event": "claimed", "provider_job": None}]
+
+    jobs = httpx.get(f"{both.sandbox.url}/sandbox/jobs").json()
+    (stuck,) = [job["name"] for job in jobs if not job.get("done")]
+    path = stuck.replace("batches/", "sandbox/jobs/")
+    httpx.post(f"{both.sandbox.url}/{path}:release").raise_for_status()
+    both.run(wave)
     assert both.sql("SELECT final FROM funnel") == [{"final": 2}]
     (costs,) = both.sql("SELECT sum(cost_usd) AS usd, count(*) AS n FROM costs")
     assert costs == {"usd": both.bill(), "n": len(both.billed())}

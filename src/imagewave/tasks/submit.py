@@ -109,6 +109,18 @@ def resolve(store: Store, job_id: str, lane: Lane, *, doubt: Doubt) -> Accepted 
     return _Submission(store, job_id, lane, doubt).resolve()
 
 
+def look_for(store: Store, job_id: str, lane: Lane) -> list[str]:
+    """The provider's jobs that the job's claims have led to, as its list has them now.
+
+    Raises:
+        Undecided: only time can tell.
+        Unavailable: the provider cannot be asked for now.
+    """
+    folder = JobFolder(store, job_id)
+    claims = folder.standing(folder.intents())
+    return [name for claim in claims for name in lane.find(claim.token)]
+
+
 class _Submission:
     """One process's dealings with one job until the provider has it."""
 

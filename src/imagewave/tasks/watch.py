@@ -13,7 +13,7 @@ from imagewave.storage.requests import digest
 from imagewave.storage.reruns import is_delivered
 from imagewave.storage.store import Store
 from imagewave.tasks.providers.protocol import Lane, Undecided
-from imagewave.tasks.submit import Doubt
+from imagewave.tasks.submit import Doubt, look_for
 from imagewave.words import counted
 
 _OPEN_JOBS = """
@@ -103,11 +103,8 @@ def _claimer_died(store: Store, job_id: str) -> bool:
 
 def _is_undecided(store: Store, row: Mapping[str, Any], open_lane: Callable[[str], Lane]) -> bool:
     """Whether what became of the job shows only when others have ended at its provider."""
-    folder = JobFolder(store, row["job_id"])
     try:
-        lane = open_lane(row["lane"])
-        for intent in folder.standing(folder.intents()):
-            lane.find(intent.token)
+        look_for(store, row["job_id"], open_lane(row["lane"]))
     except Undecided:
         return True
     except ImagewaveError:  # a run will meet it, too, and say so
