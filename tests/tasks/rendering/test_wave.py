@@ -22,6 +22,9 @@ for library in ("torch", "diffusers", "accelerate"):
 
 from tests.tasks.rendering import tiny  # noqa: E402
 
+# Generous: each run starts Prefect and imports torch, and the machine may be busy.
+pytestmark = pytest.mark.timeout(900)
+
 
 class Home:
     """A user with a GPU's worth of CPU: a folder with a wave, models, a store and a cache."""
@@ -51,14 +54,22 @@ class Home:
 
     def run(self) -> None:
         code = self.start().wait(240)
-        assert code == 0, (self.folder / "output").read_text()
+        assert code == 0, self.said()
 
     def sql(self, text: str) -> list[dict[str, Any]]:
         return query(self.store, text)
 
-    def rendering(self, made: int) -> RenderFolder:
-        """The first job, once it has so many pictures."""
-        wait_until(lambda: _tokens(self.store), "a job", 120)
+    def said(self) -> str:
+        return (self.folder / "output").read_text()
+
+    def rendering(self, running: "subprocess.Popen[bytes]", made: int) -> RenderFolder:
+        """The first job of a run, once it has so many pictures."""
+
+        def has_begun() -> bool:
+            assert running.poll() is None, self.said()
+            return any(RenderFolder(self.store, t).done() for t in _tokens(self.store))
+
+        wait_until(has_begun, "the first picture", 240)
         [token] = _tokens(self.store)
         folder = RenderFolder(self.store, token)
         wait_until(lambda: len(folder.done()) >= made, f"{made} pictures", 120)
@@ -110,13 +121,13 @@ MANY = WAVE.replace("want = 2", "want = 8").replace(
 def test_a_rendering_that_is_killed_keeps_what_it_made(tmp_path: Path) -> None:
     home = Home(tmp_path, MANY)
     running = home.start()
-    folder = home.rendering(made=4)
+    folder = home.rendering(running, made=4)
     renderer = folder.renderer()
     assert renderer is not None
     os.kill(renderer.pid, signal.SIGKILL)
     made = folder.done()
     assert len(made) < folder.job.count, "it was killed before its end"
-    assert running.wait(240) == 0, (tmp_path / "output").read_text()
+    assert running.wait(240) == 0, home.said()
     [again] = home.sql("SELECT count(*) AS n FROM attempts WHERE reason = 'JOB_FAILED'")
     assert 0 < again["n"] <= folder.job.count - len(made)
     [spent] = home.sql(
@@ -132,7 +143,7 @@ def test_a_rendering_outlives_the_run_that_asked_for_it(
 ) -> None:
     home = Home(tmp_path, MANY)
     running = home.start()
-    folder = home.rendering(made=1)
+    folder = home.rendering(running, made=1)
     running.send_signal(how)
     running.wait(60)
     before = len(folder.done())
