@@ -15,7 +15,6 @@ from imagewave.storage.store import Store
 from imagewave.tasks.providers.gpu import GpuLane
 from imagewave.tasks.shard import shard
 
-
 Cut = Callable[..., list[int]]
 
 

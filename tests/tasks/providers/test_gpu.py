@@ -1,4 +1,4 @@
-"""The lane of own GPUs: what it promises besides the contract, with a renderer that needs no GPU."""
+"""The lane of own GPUs: what it promises besides the contract of all lanes, without a GPU."""
 
 import io
 import re
