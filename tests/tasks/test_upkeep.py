@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from tests.servers import make_bucket, s3_environment, start_moto
-from tests.storage.builders import DRAFT_MODEL, WAVE, ask, put, request_id, result
+from tests.storage.builders import DRAFT_MODEL, WAVE, ask, job, put, request_id, result
 
 from imagewave.storage import facts, rounds
 from imagewave.storage.analytics import answered, query
 from imagewave.storage.images import StoredImage, put_image
 from imagewave.storage.store import Store
-from imagewave.tasks.upkeep import compact, orphans, retain
+from imagewave.tasks.upkeep import compact, drop_answers, orphans, retain
 
 HERE = {"wave": WAVE, "revision": "0a1b2c3d"}
 NO_GRACE = timedelta(0)
@@ -84,6 +84,27 @@ def decided(store: Store, *, delivered: bool) -> dict[str, StoredImage]:
 
 def there(store: Store, drawn: dict[str, StoredImage]) -> set[str]:
     return {name for name, image in drawn.items() if store.exists(image.path)}
+
+
+def test_answers_of_settled_jobs_go_and_no_call_is_made_again(store: Store) -> None:
+    for token in (f"{WAVE}-over", f"{WAVE}-open"):
+        for name in ("job.json", "0.claim", "0.answer", "1.lost"):
+            store.put_if_absent(f"calls/{token}/{name}", b"{}")
+        for name in ("job.json", "renderer.json", "done/a.json", "done/b.json"):
+            store.put_if_absent(f"renders/{token}/{name}", b"{}")
+    store.put_if_absent("calls/inputs/over.jsonl", b"")
+    before = set(store.list("calls") + store.list("renders"))
+    put(store, "jobs", "over", *(job("over", "draft", DRAFT_MODEL, 2, "0.1")))
+    put(store, "jobs", "open", *(job("open", "draft", DRAFT_MODEL, 2, None)))
+
+    assert drop_answers(store) == 0, "they were settled just now"
+    assert drop_answers(store, grace=NO_GRACE) == 3
+    assert before - set(store.list("calls") + store.list("renders")) == {
+        f"calls/{WAVE}-over/0.answer",
+        f"renders/{WAVE}-over/done/a.json",
+        f"renders/{WAVE}-over/done/b.json",
+    }
+    assert drop_answers(store, grace=NO_GRACE) == 0
 
 
 def test_rejected_pictures_go_in_two_steps_and_the_facts_stay(store: Store) -> None:

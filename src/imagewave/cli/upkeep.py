@@ -26,7 +26,7 @@ def upkeep(
 
       imagewave upkeep --drafts-days 30 --store s3://team/imagewave
     """
-    from imagewave.tasks.upkeep import compact, orphans, retain
+    from imagewave.tasks.upkeep import compact, drop_answers, orphans, retain
 
     opened = Store.open(store, create=False)
     merged = compact(opened)
@@ -35,6 +35,7 @@ def upkeep(
     if drafts_days is not None:
         retained = retain(opened, drafts_days=drafts_days)
         print(f"{retained.given_up} pictures given up, {retained.deleted} deleted")
+    dropped = drop_answers(opened)
     found = orphans(opened)
     for path in found.images:
         print(f"no fact names {path}")
@@ -42,5 +43,6 @@ def upkeep(
         print(f"planned and never sent: jobs/{job_id}")
     print(
         f"{counted(sum(merged.values()), 'part')} merged, "
+        f"{counted(dropped, 'answer')} of settled jobs deleted, "
         f"{counted(len(found.images), 'orphaned image')}, {counted(len(found.jobs), 'unsent job')}."
     )

@@ -17,11 +17,13 @@ def upkeep(store: str, drafts_days: float | None = None) -> dict[str, int]:
     """
     merged = compact(store)
     retained = None if drafts_days is None else retain(store, drafts_days)
+    dropped = drop_answers(store)
     found = orphans(store)
     counts = {
         "pictures given up": retained.given_up if retained else 0,
         "pictures deleted": retained.deleted if retained else 0,
         "parts merged": sum(merged.values()),
+        "answers deleted": dropped,
         "orphaned images": len(found.images),
         "unsent jobs": len(found.jobs),
     }
@@ -43,6 +45,12 @@ def compact(store: str) -> dict[str, int]:
 def retain(store: str, drafts_days: float) -> keeping.Retention:
     """Gives up rejected pictures, and deletes those given up before."""
     return keeping.retain(Store.open(store, create=False), drafts_days=drafts_days)
+
+
+@task(name="answers", cache_policy=NO_CACHE)
+def drop_answers(store: str) -> int:
+    """Deletes answers that were taken apart into pictures and facts long ago."""
+    return keeping.drop_answers(Store.open(store, create=False))
 
 
 @task(name="orphans", cache_policy=NO_CACHE)

@@ -17,6 +17,9 @@ ENOUGH_PARTS = 100
 # them.
 GRACE = timedelta(hours=1)
 
+# Nobody reads a settled job's answers again but who was at it when it was settled.
+SETTLED = timedelta(days=1)
+
 _UNSENT = """
 SELECT DISTINCT job_id FROM raw_submissions
 WHERE job_id NOT IN (SELECT job_id FROM jobs WHERE event <> 'released') ORDER BY job_id
@@ -63,7 +66,8 @@ class Orphans:
     """What nobody seems to want.
 
     `images` are paths of pictures that no fact names: of a collect that was killed before its
-    facts, or that is at work right now. `jobs` were planned, and no provider has them.
+    facts, of one that is at work right now, or of a rendering. `jobs` were planned, and no provider
+    has them.
     """
 
     images: tuple[str, ...]
@@ -116,6 +120,26 @@ def retain(store: Store, *, drafts_days: float, grace: timedelta = GRACE) -> Ret
         ]
         facts.append(store, "sweeps", part, rows)
     return Retention(given_up=len(fresh), deleted=deleted)
+
+
+def drop_answers(store: Store, *, grace: timedelta = SETTLED) -> int:
+    """Deletes what the lanes without a provider's own files kept of jobs that are long settled.
+
+    These are the answers of single calls, pictures and all, and the records of renderings: what was
+    in them is in pictures and facts. That a call was made stays, so that none is made again.
+    """
+    before = datetime.now(UTC).replace(tzinfo=None) - grace
+    rows = query(
+        store, "SELECT token FROM jobs WHERE event = 'settled' AND settled_at < ?", [before]
+    )
+    over = {row["token"] for row in rows}
+    dropped = 0
+    for path in (*store.list("calls"), *store.list("renders")):
+        _, token, *rest = path.split("/")
+        if token in over and (path.endswith(".answer") or rest[0] == "done"):
+            store.delete(path)
+            dropped += 1
+    return dropped
 
 
 def orphans(store: Store) -> Orphans:
