@@ -95,6 +95,10 @@ class CallFolder:
         claim = {"claimer": asdict(Claimer.this_process()), "at": now()}
         return self._put(f"{number}.claim", orjson.dumps(claim))
 
+    def unclaim(self, number: int) -> None:
+        """Gives one's own claim on the line back: it was not called, and nobody will."""
+        self.store.delete(f"{self._root}/{number}.claim")
+
     def is_abandoned(self, number: int) -> bool:
         """Whether the claimer of the line can answer no more."""
         claim: dict[str, Any] = orjson.loads(self.store.read(f"{self._root}/{number}.claim"))

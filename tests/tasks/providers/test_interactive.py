@@ -22,7 +22,13 @@ from imagewave.storage.store import Store
 from imagewave.tasks.providers import interactive
 from imagewave.tasks.providers.callers import Caller, GeminiCaller, OpenAICaller
 from imagewave.tasks.providers.interactive import InteractiveLane, NoKey
-from imagewave.tasks.providers.protocol import CALL_UNANSWERED, JobState, Outcome, Rejected
+from imagewave.tasks.providers.protocol import (
+    CALL_UNANSWERED,
+    JobState,
+    Outcome,
+    Rejected,
+    ResultsGone,
+)
 
 LITE = "gemini-3.1-flash-lite-image"
 SETTINGS: dict[str, Any] = {"tiny": 8, "defects": "none"}
@@ -242,3 +248,22 @@ def test_a_refused_key_stops_only_who_needs_it(url: str, store: Store) -> None:
     assert [o.status for o in outcomes(lane, *drafts(1))] == [Status.IMAGE]
     with pytest.raises(Rejected, match="401"):
         lane.create("anything", "gpt-image-2", "other")
+
+
+def test_a_call_that_was_claimed_while_the_job_was_cancelled_is_not_made(
+    own_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = CallFolder.claim
+
+    def cancelled_meanwhile(folder: CallFolder, number: int) -> bool:
+        folder.cancel()
+        return claim(folder, number)
+
+    monkeypatch.setattr(CallFolder, "claim", cancelled_meanwhile)
+    lane = InteractiveLane(store, {"google": GeminiCaller("key", own_url)})
+    requests = drafts(3)
+    name = lane.create(lane.prepare(requests, no_images, "input"), LITE, "token")
+    assert finish(lane, name) is JobState.CANCELLED
+    assert calls(own_url) == 0
+    with pytest.raises(ResultsGone):
+        list(lane.results(name, lambda key: True))

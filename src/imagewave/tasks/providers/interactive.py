@@ -160,12 +160,14 @@ class InteractiveLane:
         """
         folder = self._folder(name)
         count = folder.job.count
+        # In this order: who claims a line after this look sees the cancellation, and does not call.
+        cancelled = folder.is_cancelled()
         marks = folder.marks()
         answered, lost = len(marks.answered), len(marks.lost)
         state = JobState.RUNNING
         if answered + lost == count:
             state = JobState.SUCCEEDED
-        elif not marks.under_way and folder.is_cancelled():
+        elif not marks.under_way and cancelled:
             state = JobState.CANCELLED
         else:
             self._work_on(folder)
@@ -300,6 +302,9 @@ class _Work:
             with self.throttle.slot():
                 if not tries:
                     if not self.folder.claim(number):
+                        return None
+                    if self.folder.is_cancelled():
+                        self.folder.unclaim(number)
                         return None
                     reached("call.after_claim")
                 try:
