@@ -20,7 +20,7 @@ from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.asked import Asked, ask
 from imagewave.storage.requests import FailureClass, Kind, Request, Status
 from imagewave.storage.store import Store
-from imagewave.tasks.providers import anthropic_batch
+from imagewave.tasks.providers import anthropic_batch, anthropic_upload
 from imagewave.tasks.providers.anthropic_batch import AnthropicBatchLane
 from imagewave.tasks.providers.anthropic_wire import (
     MAX_TOKENS,
@@ -234,7 +234,7 @@ def test_the_body_is_sent_from_disk_with_its_length(tmp_path: Path) -> None:
 def test_an_upload_that_takes_too_long_breaks_off_and_is_in_doubt(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(anthropic_batch, "UPLOAD_LIMIT_S", -1.0)
+    monkeypatch.setattr(anthropic_upload, "UPLOAD_LIMIT_S", -1.0)
     before = bench.jobs()
     with pytest.raises(Unsure):
         bench.create(bench.draft(), token="slow")

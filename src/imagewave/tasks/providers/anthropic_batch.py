@@ -9,7 +9,6 @@ requests or another owner are not it; those that have ended tell by the mark in 
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ from imagewave.tasks.providers.anthropic_faults import (
     VERSION,
     read_fault,
 )
+from imagewave.tasks.providers.anthropic_upload import Upload, put_marks
 from imagewave.tasks.providers.anthropic_wire import (
-    KEY_FIELD,
     mark_in,
     mark_of,
     read_line,
@@ -65,9 +64,6 @@ except ImportError as error:
 
 CREATE_TIMEOUT_S = 30.0
 """Longest silence in `create`."""
-
-UPLOAD_LIMIT_S = 120.0
-"""Seconds after which `create`, which is the upload, is given up: well below every lease."""
 
 PAGE_SIZE = 1000
 
@@ -213,12 +209,12 @@ class AnthropicBatchLane:
                 f"There is no input {handle!r}.", "Prepare it again.", FailureClass.INVALID
             )
         input = self._inputs[handle]
-        _put_marks(input.file, mark_of(token))
+        put_marks(input.file, mark_of(token))
         self._write_down(token, input.requests)
         try:
             batch = self._client.post(
                 f"/{_BATCHES}",
-                content=_Upload(input.file),
+                content=Upload(input.file),
                 cast_to=MessageBatch,
                 options={
                     "headers": {"content-type": "application/json"},
@@ -372,48 +368,6 @@ class AnthropicBatchLane:
             if not page.get("has_more") or not batches:
                 return
             after = {"after_id": str(batches[-1]["id"])}
-
-
-class _Upload:
-    """A file as the body of a request, of known length, that ends by breaking off if it takes long.
-
-    A body that breaks off is no request, so nothing is billed for it.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._until = time.monotonic() + UPLOAD_LIMIT_S
-        file.seek(0)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def read(self, size: int = -1) -> bytes:
-        if time.monotonic() > self._until:
-            raise TimeoutError(f"the upload took longer than {UPLOAD_LIMIT_S:.0f} s")
-        return self._file.read(size)
-
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self.read(1 << 16):
-            yield chunk
-
-
-def _put_marks(file: IO[bytes], mark: bytes) -> None:
-    """Writes the mark over the one that stands in each entry."""
-    file.seek(0)
-    places, start = [], 0
-    for line in file:
-        at = line.find(KEY_FIELD, 0, 64)
-        if at >= 0:
-            places.append(start + at + len(KEY_FIELD))
-        start += len(line)
-    for place in places:
-        file.seek(place)
-        file.write(mark)
-    file.flush()
 
 
 def _unknown(fault: Fault) -> bool:
