@@ -64,7 +64,7 @@ chaos: $(STAMP)
 
 # Each prints ratios of two things measured in one run; on a busy machine they mean little.
 bench: $(STAMP)
-	for name in startup overhead collect screening duplicates end_to_end oversampling; do \
+	for name in startup overhead collect screening duplicates end_to_end scale oversampling; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py; \
 	done
 
