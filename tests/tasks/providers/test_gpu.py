@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -217,10 +219,8 @@ def test_a_process_that_dies_leaves_what_it_made(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Here it dies of missing libraries, or of weights that are nowhere."""
-    monkeypatch.setattr("imagewave.tasks.providers.gpu_local.CACHE", tmp_path / "cache")
+    monkeypatch.setenv("IMAGEWAVE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HOME", str(tmp_path))  # whose cache the process writes to
-    (tmp_path / ".cache" / "imagewave" / "renders").mkdir(parents=True)
     bench.lane = GpuLane(bench.store, [LocalEngine()])
     name = bench.create(bench.draft())
     assert bench.lane.find("token") == ["token"]
@@ -235,3 +235,13 @@ def test_without_libraries_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("imagewave.tasks.providers.gpu_local.LIBRARIES", ("torch_of_nowhere",))
     with pytest.raises(Rejected, match=r"imagewave\[gpu\].*prefect worker start -p gpu"):
         LocalEngine().check()
+
+
+def test_nobody_imports_torch_or_prefect_but_who_needs_them() -> None:
+    code = (
+        "import sys, imagewave.tasks.providers.gpu, imagewave.tasks.providers.gpu_local,"
+        " imagewave.tasks.providers.gpu_prefect, imagewave.tasks.rendering.__main__;"
+        "print(*{'torch', 'diffusers', 'transformers', 'prefect'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,7 +1,7 @@
 """Renders jobs of the GPU lane in processes on this machine, for those without a Prefect server.
 
 Each job is a process of its own that goes on when the one that started it ends, as a provider
-would. They take the GPU one after the other, by a lock of this machine's.
+would. A user's take the GPU one after the other, by a lock.
 """
 
 import socket
@@ -11,16 +11,19 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
+from imagewave.storage.mirror import cache_folder
 from imagewave.storage.renders import RenderFolder
 from imagewave.storage.requests import FailureClass
 from imagewave.tasks.providers.protocol import JobState, Rejected
 
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
 
-CACHE = Path.home() / ".cache" / "imagewave" / "renders"
-"""Where the processes' logs are, and the lock that has them take turns."""
-
 _LAST_LINES = 2000  # bytes of a log whose last line says why a process has died
+
+
+def render_folder() -> Path:
+    """Where the processes' logs are, and the lock by which they take turns."""
+    return cache_folder() / "renders"
 
 
 class LocalEngine:
@@ -53,8 +56,8 @@ class LocalEngine:
         with self._lock:
             if folder.token in self._children:
                 return
-            CACHE.mkdir(parents=True, exist_ok=True)
             command = [sys.executable, "-m", "imagewave.tasks.rendering"]
+            render_folder().mkdir(parents=True, exist_ok=True)
             with _log(folder).open("ab") as log:
                 self._children[folder.token] = subprocess.Popen(
                     [*command, folder.store.url, folder.token],
@@ -93,7 +96,7 @@ class LocalEngine:
 
 
 def _log(folder: RenderFolder) -> Path:
-    return CACHE / f"{folder.token}.log"
+    return render_folder() / f"{folder.token}.log"
 
 
 def _last_words(folder: RenderFolder) -> str:

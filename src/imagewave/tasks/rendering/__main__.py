@@ -1,8 +1,8 @@
 """Renders one job in a process of its own: `python -m imagewave.tasks.rendering STORE TOKEN`.
 
 The command returns once the job is claimed. The process that renders is nobody's child: whoever
-asked for it may be stopped with all that it has started. One renders at a time on this machine; the
-others wait for its GPU.
+asked for it may be stopped with all that it has started. One of a user's renders at a time on this
+machine; the others wait for its GPU.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ import sys
 from imagewave.errors import ImagewaveError
 from imagewave.storage.renders import RenderFolder
 from imagewave.storage.store import Store
-from imagewave.tasks.providers.gpu_local import CACHE
+from imagewave.tasks.providers.gpu_local import render_folder
 from imagewave.tasks.rendering.render import render_job
 
 
@@ -35,7 +35,7 @@ def main(store_url: str, token: str) -> None:
 
 
 def _render(folder: RenderFolder) -> None:
-    with (CACHE / "gpu.lock").open("wb") as lock:
+    with (render_folder() / "gpu.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.is_cancelled():
             return
