@@ -35,10 +35,15 @@ class Bench:
         """Runs a wave file's text; returns the report's path."""
         from imagewave.flows.wave import wave as flow
 
-        path = self.folder / "wave.toml"
-        path.write_text("[wait]\npoll_seconds = [0.05, 0.3]\nlist_lag_seconds = 0.5\n" + wave)
+        path = self.write(wave)
         report: str = flow(str(path), options.pop("store", self.store_url), **options)
         return report
+
+    def write(self, wave: str) -> Path:
+        """Writes a wave file's text, with little patience, to the file that `run` runs."""
+        path = self.folder / "wave.toml"
+        path.write_text("[wait]\npoll_seconds = [0.05, 0.3]\nlist_lag_seconds = 0.5\n" + wave)
+        return path
 
     def sql(self, sql: str, *params: object) -> list[dict[str, Any]]:
         """Rows of a query over the store's facts."""
