@@ -66,3 +66,15 @@ def test_a_wave_shows_its_pictures_as_they_are_rendered(bench: Bench, renderer: 
         " sum(held_usd) AS held FROM jobs"
     )
     assert sums["spent"] == sums["captured"] > 0 == sums["held"]
+
+
+def test_a_gpu_that_is_paid_for_anyway_costs_nothing(
+    bench: Bench, renderer: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GPU_HOUR_VARIABLE, "0")
+    with watched_by(lambda progress: renderer.go_on.set()):
+        bench.run(WAVE.replace("[wait]\npoll_seconds = [0.2, 0.5]\n", ""))
+    assert bench.sql("SELECT sum(final) AS n FROM funnel") == [{"n": 3}]
+    assert bench.sql("SELECT sum(cost_usd) AS usd FROM costs") == [{"usd": 0}]
+    [spent] = bench.sql("SELECT sum(gpu_seconds) AS seconds FROM raw_renders")
+    assert spent["seconds"] > 0
