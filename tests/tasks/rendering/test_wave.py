@@ -49,7 +49,11 @@ class Home:
         command = [sys.executable, "-m", "imagewave", "run", str(self.folder / "wave.toml")]
         with (self.folder / "output").open("ab") as output:
             return subprocess.Popen(
-                [*command, "--store", self.store.url], env=environment, stdout=output, stderr=output
+                [*command, "--store", self.store.url],
+                env=environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def run(self) -> None:
@@ -144,7 +148,10 @@ def test_a_rendering_outlives_the_run_that_asked_for_it(
     home = Home(tmp_path, MANY)
     running = home.start()
     folder = home.rendering(running, made=1)
-    running.send_signal(how)
+    if how == signal.SIGKILL:
+        os.killpg(running.pid, how)  # with the Prefect server that it has started
+    else:
+        running.send_signal(how)
     running.wait(60)
     before = len(folder.done())
     assert before < folder.job.count
