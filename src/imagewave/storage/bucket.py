@@ -1,9 +1,10 @@
 """Files below a prefix of a bucket, or of any other remote place that fsspec knows."""
 
+import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
@@ -73,10 +74,16 @@ class RemoteFiles:
         with self._explained(path):
             return cast(BinaryIO, self._fs.open(self._at(path), "rb"))
 
-    def write(self, files: Mapping[str, Buffer]) -> None:
-        objects = {self._at(path): bytes(data) for path, data in files.items()}
-        with self._explained(next(iter(files)) if len(files) == 1 else f"{len(files)} files"):
-            self._fs.pipe(objects, batch_size=_WRITES_AT_ONCE)
+    def write(self, path: str, data: Buffer) -> None:
+        with self._explained(path):
+            self._fs.pipe_file(self._at(path), bytes(data))
+
+    def write_many(self, files: Iterable[tuple[str, Buffer]]) -> None:
+        waiting = iter(files)
+        while group := dict(itertools.islice(waiting, _WRITES_AT_ONCE)):
+            objects = {self._at(path): bytes(data) for path, data in group.items()}
+            with self._explained(f"{len(group)} files"):
+                self._fs.pipe(objects)
 
     def create(self, path: str, data: Buffer) -> bool:
         writer = secrets.token_hex(8)

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -116,14 +116,14 @@ class Store:
 
     def write(self, path: str, data: Buffer) -> None:
         """Puts the file there, whole and durable, in place of any that was there."""
-        self._files.write({_checked(path): data})
+        self._files.write(_checked(path), data)
 
-    def write_many(self, files: Mapping[str, Buffer]) -> None:
+    def write_many(self, files: Iterable[tuple[str, Buffer]]) -> None:
         """Puts each file there, as `write` does; sooner than one by one, and no less durable.
 
-        Where it fails, some of the files may be there, each of them whole.
+        Few of them are in memory at once. Where it fails, some may be there, each of them whole.
         """
-        self._files.write({_checked(path): data for path, data in files.items()})
+        self._files.write_many((_checked(path), data) for path, data in files)
 
     def put_if_absent(self, path: str, data: Buffer) -> bool:
         """Puts the file there, whole and durable, unless there is one.

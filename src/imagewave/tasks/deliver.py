@@ -1,7 +1,7 @@
 """Writes the accepted finals where their users look for them, each with a manifest."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,8 +18,10 @@ from imagewave.storage.store import Store
 from imagewave.storage.wave import Deliver, Wave
 from imagewave.tasks.select import Decision
 
-# Assets that are in memory at once: so many groups of so many.
-_WRITERS, _TOGETHER = 4, 4
+_AT_ONCE = 500
+"""Assets written together, so that the disk is waited for once for all of them."""
+_IN_MEMORY = 8
+"""Assets that are in memory at once."""
 _SUFFIXES = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
@@ -47,23 +49,24 @@ def deliver(
         )
     }
 
-    def write(start: int) -> list[dict[str, object]]:
-        if start <= len(accepted) // 2 < start + _TOGETHER:
-            reached("deliver.midway")
-        rows: list[dict[str, object]] = []
-        files: dict[str, bytes] = {}
-        for final in accepted[start : start + _TOGETHER]:
-            ask = asks[final.brief, final.request_id]
-            row, written = _asset(store, wave, final, ask, known[final.image])
-            rows.append(row)
-            files |= written
-        store.write_many(files)
-        return rows
+    def asset(final: Decision) -> tuple[dict[str, object], dict[str, bytes]]:
+        ask = asks[final.brief, final.request_id]
+        return _asset(store, wave, final, ask, known[final.image])
 
-    # Each file waits for the disk or the network; a few at once share the wait.
-    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="deliver") as threads:
-        groups = threads.map(write, range(0, len(accepted), _TOGETHER))
-        rows = [row for group in groups for row in group]
+    rows: list[dict[str, object]] = []
+
+    def files(group: Sequence[Decision]) -> Iterator[tuple[str, bytes]]:
+        for start in range(0, len(group), _IN_MEMORY):
+            for row, written in threads.map(asset, group[start : start + _IN_MEMORY]):
+                if len(rows) == len(accepted) // 2:
+                    reached("deliver.midway")
+                rows.append(row)
+                yield from written.items()
+
+    # Reading waits for the disk or the network, and encoding for nothing but a core.
+    with ThreadPoolExecutor(_IN_MEMORY // 2, thread_name_prefix="deliver") as threads:
+        for start in range(0, len(accepted), _AT_ONCE):
+            store.write_many(files(accepted[start : start + _AT_ONCE]))
     facts.append(store, "assets", assets_part(wave.name, wave.revision, rerun), rows)
     return rows
 

@@ -15,8 +15,8 @@ from imagewave.storage.store import Store
 from imagewave.tasks.failures import retryable
 from imagewave.tasks.providers.protocol import Lane
 
-# A job is a unit of work and of loss: twenty of them share a large wave, none is trivially small.
-_SHARES = 20
+# A job is a unit of work and of loss: ten of them share a large wave, none is trivially small.
+_SHARES = 10
 _FEWEST, _MOST = 250, 2000
 # Own GPUs load the model anew for each job, for half a minute or more: one is worth eight minutes.
 _GPU_JOB_S = 480
