@@ -84,7 +84,12 @@ if __name__ == "__main__":
     files = sorted(Path(sys.argv[1]).iterdir())
     cores = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("fork")
-    shares = [context.Process(target=share, args=(files[core::cores],)) for core in range(cores)]
+    # In runs, not in turn: the two formats take turns, and each core must get of both.
+    cuts = [core * len(files) // cores for core in range(cores + 1)]
+    shares = [
+        context.Process(target=share, args=(files[start:end],))
+        for start, end in zip(cuts, cuts[1:], strict=False)
+    ]
     for process in shares:
         process.start()
     for process in shares:
