@@ -12,7 +12,7 @@ GPU_STAMP := $(GPU)/installed
 help:
 	@echo "make run      run examples/spring-covers.toml on the embedded sandbox"
 	@echo "make test     pass the tests"
-	@echo "make test-long pass the tests of deployments: servers, workers, schedules"
+	@echo "make test-long pass the long tests: servers, workers, schedules, whole waves by each lane"
 	@echo "make test-gpu pass the tests of rendering, on CPU with tiny models; installs torch"
 	@echo "make check    ruff and mypy, as CI runs them"
 	@echo "make chaos    a hundred random kills (long)"

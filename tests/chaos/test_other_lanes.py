@@ -11,6 +11,9 @@ from tests.chaos.bench import Bench, Finished, check_exactly_once, is_done, writ
 from imagewave.storage.analytics import query
 from imagewave.storage.store import Store
 
+# Whole waves by each lane: minutes, so not in `make test`.
+pytestmark = pytest.mark.slow
+
 CHAINS = {
     "submit": [
         "submit.after_claim",

@@ -12,6 +12,9 @@ from tests.servers import environment
 
 from imagewave.errors import ImagewaveError
 
+# Whole waves by each lane: minutes, so not in `make test`.
+pytestmark = pytest.mark.slow
+
 LENIENT = """
 [screen]
 min_blur = 0
