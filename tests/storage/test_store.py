@@ -39,6 +39,26 @@ def test_many_files_are_read_at_once(store: Store) -> None:
     assert store.read_many([]) == {}
 
 
+def test_many_files_are_written_at_once(store: Store) -> None:
+    store.write("a/1", b"old")
+    wanted = {f"{folder}/{number}": b"%d" % number for folder in "ab" for number in range(20)}
+    store.write_many(iter(wanted.items()))
+    store.write_many([])
+    assert {path: store.read(path) for path in wanted} == wanted
+
+
+def test_a_source_of_files_that_fails_leaves_none_half_written(local_store: Store) -> None:
+    def files() -> Iterator[tuple[str, bytes]]:
+        yield "a/1", b"one"
+        raise RuntimeError("no second file")
+
+    with pytest.raises(RuntimeError, match="no second file"):
+        local_store.write_many(files())
+    folder = local_store.local_path("a")
+    assert folder is not None
+    assert list(folder.iterdir()) == []
+
+
 def test_put_if_absent_keeps_the_first(store: Store) -> None:
     assert store.put_if_absent("jobs/1/intent.json", b"mine")
     assert not store.put_if_absent("jobs/1/intent.json", b"yours")
