@@ -119,12 +119,13 @@ class LocalFiles:
                 with self._explained(path):
                     staged[target] = _write_beside(target, data, sync=False)
             # One flush of the disk takes a fraction of the time of one for each file and folder.
-            for place in list(staged)[:1]:
+            if staged:
+                folder = next(iter(staged)).parent
                 with self._explained(""):
-                    _sync_disk(place.parent)
+                    _sync_disk(folder)
                     for target, temporary in staged.items():
                         os.replace(temporary, target)
-                    _sync_disk(place.parent)
+                    _sync_disk(folder)
         except BaseException:
             for temporary in staged.values():
                 temporary.unlink(missing_ok=True)
