@@ -1,8 +1,9 @@
 # Two commands do everything: `make run` and `make test`. Both make .venv first, if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
-# Installed again whenever the dependencies change.
+# Installed again whenever the dependencies or the C source change.
 STAMP := .venv/installed
+SOURCES := pyproject.toml src/imagewave/tasks/screening/_unfilter.c
 # Rendering has libraries of its own, which nobody else need wait for.
 GPU := .venv-gpu
 GPU_STAMP := $(GPU)/installed
@@ -20,7 +21,7 @@ help:
 	@echo "make audit    known vulnerabilities of the dependencies (asks PyPI's advisory service)"
 	@echo "make clean    remove .venv, .venv-gpu and caches, but no data"
 
-$(STAMP): pyproject.toml
+$(STAMP): $(SOURCES)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[fast]' --group dev
@@ -35,7 +36,7 @@ test: $(STAMP)
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow and not chaos' --timeout 900
 
-$(GPU_STAMP): pyproject.toml
+$(GPU_STAMP): $(SOURCES)
 	$(PYTHON) -m venv $(GPU)
 	$(GPU)/bin/python -m pip install --quiet --upgrade pip
 	$(GPU)/bin/python -m pip install --quiet --editable '.[fast,gpu]' --group dev

@@ -1,6 +1,5 @@
 """Only whole pictures are decoded, whatever decoder reads them, and they look as they should."""
 
-import importlib.util
 import io
 import struct
 import zlib
@@ -16,6 +15,7 @@ from tests.tasks.screening import labelled
 from imagewave.tasks.screening import decode as decoding
 from imagewave.tasks.screening.decode import Undecodable, decode
 from imagewave.tasks.screening.metrics import measure
+from imagewave.tasks.screening.png import PNG_READERS
 
 LIMIT = 64_000_000
 
@@ -116,17 +116,16 @@ def test_previews_are_small_but_not_too_small(
     assert preview[1] - 1 <= rows <= preview[1] + 1
 
 
-@pytest.fixture(params=["fast", "base"])
-def either_png_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With kornia-rs, and as if it were not installed."""
-    if request.param == "base":
-        monkeypatch.setattr(decoding, "kornia_png", None)
-    elif importlib.util.find_spec("kornia_rs") is None:
-        pytest.skip("the `fast` extra is not installed")
+@pytest.fixture(params=["own", "kornia-rs", "OpenCV"])
+def each_png_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it were the fastest that is installed."""
+    if request.param not in PNG_READERS:
+        pytest.skip("it comes with the `fast` extra (our own where there is a C compiler)")
+    monkeypatch.setattr(decoding, "read_rgb8_png", PNG_READERS[request.param])
 
 
-@pytest.mark.usefixtures("either_png_decoder")
-def test_both_png_decoders_give_the_same_pixels() -> None:
+@pytest.mark.usefixtures("each_png_reader")
+def test_every_png_reader_gives_the_same_pixels() -> None:
     image = Image.fromarray(labelled.photographs()["coffee"])
     data = saved(image, "PNG", compress_level=1)
 
@@ -140,7 +139,7 @@ def photo(kind: str) -> bytes:
     return saved(image, kind)
 
 
-@pytest.mark.usefixtures("either_png_decoder")
+@pytest.mark.usefixtures("each_png_reader")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9, 0.99])
 def test_a_cut_file_is_never_a_picture(kind: str, kept: float) -> None:
@@ -150,14 +149,14 @@ def test_a_cut_file_is_never_a_picture(kind: str, kept: float) -> None:
         decode(data[: int(len(data) * kept)], max_pixels=LIMIT)
 
 
-@pytest.mark.usefixtures("either_png_decoder")
+@pytest.mark.usefixtures("each_png_reader")
 @pytest.mark.parametrize("lost", [1, 4, 12, 13])
 def test_a_png_without_its_last_bytes_is_cut(lost: int) -> None:
     with pytest.raises(Undecodable, match="damaged png"):
         decode(photo("PNG")[:-lost], max_pixels=LIMIT)
 
 
-@pytest.mark.usefixtures("either_png_decoder")
+@pytest.mark.usefixtures("each_png_reader")
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
 def test_a_flipped_bit_in_a_png_is_seen(mode: str) -> None:
     data = bytearray(saved(gradient().convert(mode), "PNG"))

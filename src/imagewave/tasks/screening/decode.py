@@ -9,7 +9,7 @@ Which decoder reads what, and why it may:
 | Format | Decoder | Damage is seen by |
 |---|---|---|
 | JPEG, gray or colour | libjpeg-turbo (simplejpeg, strict) | libjpeg's own warnings, as errors |
-| PNG, 8-bit RGB | kornia-rs if installed, else OpenCV | checksum of every chunk, end chunk |
+| PNG, 8-bit RGB | our own (`png.py`), else kornia-rs, else OpenCV | checksum of every chunk, end |
 | WebP, still, opaque | OpenCV (libwebp) | libwebp's bounds |
 | anything else readable | Pillow | Pillow (`verify` for PNG, `load`) |
 """
@@ -17,7 +17,6 @@ Which decoder reads what, and why it may:
 import io
 import warnings
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,22 +27,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imagewave.storage.images import ImageFormat, sniff
-
-try:
-    from kornia_rs.io import decode_image_png_u8
-except ImportError:  # without the `fast` extra OpenCV reads PNG, at a third of the speed
-    decode_image_png_u8 = None
+from imagewave.tasks.screening.png import read_rgb8_png, verify_png
 
 Pixels = NDArray[np.uint8]
-
-kornia_png: Callable[[bytes, tuple[int, int], str], Pixels] | None = decode_image_png_u8
-"""8-bit PNG bytes, (rows, columns) and "rgb" to pixels, or None where kornia-rs is missing."""
 
 PREVIEW_EDGE: Final = 512
 """The preview's longest edge is at least this, and below twice this, where the image allows."""
 
 _PNG_END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_PNG_RGB8: Final = b"\x08\x02"
+_PNG_RGB8: Final = b"\x08\x02\x00\x00\x00"
+"""8 bits, RGB, deflated, filtered by row, not interlaced: how most models store what they draw."""
 
 _DAMAGE: Final = (
     OSError,
@@ -125,9 +118,9 @@ def _decoder(data: bytes, kind: ImageFormat, image: Image.Image) -> Pixels:
     if kind is ImageFormat.PNG:
         if data.rfind(_PNG_END) < 0:
             raise ValueError("its end is missing")
-        if data[24:26] == _PNG_RGB8:
-            return _shrunk(_png(data, *image.size))
-        _verify_png(data)
+        if data[24:29] == _PNG_RGB8 and not image.has_transparency_data:
+            return _shrunk(read_rgb8_png(data, *image.size))
+        verify_png(data)
     elif kind is ImageFormat.WEBP and image.mode == "RGB" and not _animated(image):
         return _opencv(data)
     return _shrunk(_pillow(image))
@@ -147,34 +140,13 @@ def _jpeg(data: bytes, width: int, height: int) -> Pixels:
     return pixels if factor == wanted else _shrunk(pixels)
 
 
-def _png(data: bytes, width: int, height: int) -> Pixels:
-    """An 8-bit RGB PNG at full size."""
-    if kornia_png is None:
-        _verify_png(data)
-        return _opencv(data, shrink=False)
-    try:
-        return kornia_png(data, (height, width), "rgb")
-    except Exception as error:
-        # kornia-rs raises the bare class, so nothing narrower can be caught.
-        raise ValueError(str(error)) from error
-
-
-def _verify_png(data: bytes) -> None:
-    """Check every chunk's checksum: Pillow's `load` and older OpenCV accept a damaged tail."""
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        image.verify()
-
-
-def _opencv(data: bytes, *, shrink: bool = True) -> Pixels:
+def _opencv(data: bytes) -> Pixels:
     bgr = cv2.imdecode(
         np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     )
     if bgr is None:
         raise ValueError("the decoder refuses it")
-    whole = np.asarray(bgr, np.uint8)
-    return np.asarray(
-        cv2.cvtColor(_shrunk(whole) if shrink else whole, cv2.COLOR_BGR2RGB), np.uint8
-    )
+    return np.asarray(cv2.cvtColor(_shrunk(np.asarray(bgr, np.uint8)), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _animated(image: Image.Image) -> bool:
