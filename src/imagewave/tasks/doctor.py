@@ -80,6 +80,7 @@ def examine(
     """
     yield _python()
     yield _libraries()
+    yield _png()
     yield _store(url)
     yield _space(url)
     yield from _keys(environ, set(sandboxed))
@@ -161,6 +162,21 @@ def _libraries() -> Finding:
         return Finding(check="libraries", state=State.FAIL, said="; ".join(wrong), fix=fix)
     said = f"imagewave {metadata.version('imagewave')} with all that it needs"
     return Finding(check="libraries", state=State.OK, said=said)
+
+
+def _png() -> Finding:
+    """Whether the fastest decoder of the slowest format is there."""
+    from imagewave.tasks.screening.png import PNG_READERS
+
+    fastest = next(iter(PNG_READERS))
+    if fastest == "own":
+        return Finding(check="png", state=State.OK, said="read by imagewave's own decoder")
+    return Finding(
+        check="png",
+        state=State.WARN,
+        said=f"read by {fastest}: right, but slower than by imagewave's own decoder",
+        fix="Install a C compiler, then: pip install --force-reinstall --no-cache-dir 'imagewave[fast]'",
+    )
 
 
 def _store(url: str) -> Finding:
