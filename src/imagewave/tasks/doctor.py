@@ -175,7 +175,8 @@ def _png() -> Finding:
         check="png",
         state=State.WARN,
         said=f"read by {fastest}: right, but slower than by imagewave's own decoder",
-        fix="Install a C compiler, then: pip install --force-reinstall --no-cache-dir 'imagewave[fast]'",
+        fix="Install a C compiler, and imagewave[fast] again with pip's --force-reinstall and"
+        " --no-cache-dir.",
     )
 
 
