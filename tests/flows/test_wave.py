@@ -209,3 +209,52 @@ def test_a_rejected_final_does_not_stand_in_the_way_of_the_next(bench: Bench) ->
     )
     assert len(rejected) > 1
     assert all(row["reason"].startswith("judge") for row in rejected)
+
+
+def test_a_draft_that_no_final_can_be_made_of_is_replaced(bench: Bench) -> None:
+    """Each request, draft or final, is refused with a probability of one half."""
+    bench.configure(defects={"block_safety": 0.5})
+    header, _, _ = WAVE.replace(
+        "probe = 2", "probe = 1\nmax_oversample = 20\nmax_rounds = 20"
+    ).partition("[[brief]]")
+    briefs = "".join(
+        f'[[brief]]\nid = "{id}"\ntext = "A {id} by the sea"\n'
+        for id in ("bench", "boat", "bridge", "gate", "house", "lamp", "mill", "tree")
+    )
+
+    bench.run(header + briefs + LENIENT.partition("[judge]")[0] + "[judge]\nenabled = false\n")
+
+    refused = bench.sql(
+        "SELECT DISTINCT brief FROM requests JOIN results USING (request_id)"
+        " WHERE requests.kind = 'final' AND status = 'refused'"
+    )
+    assert refused
+    # A brief whose only prompt was turned down before it drew anything is beyond help.
+    short = bench.sql(
+        "SELECT brief, reason FROM funnel LEFT JOIN stops USING (wave, brief)"
+        " WHERE final < funnel.want"
+    )
+    assert {row["reason"] for row in short} <= {"refused"}
+    assert not {row["brief"] for row in refused} & {row["brief"] for row in short}
+
+
+def test_drafts_are_replaced_within_the_cap_and_once(bench: Bench) -> None:
+    refused = "A bench [[sandbox:block_safety@reference]]"
+    wave = WAVE.replace("A wooden bench under a cherry tree", refused)
+
+    bench.run(wave)
+
+    counts = "SELECT kind, count(*) AS n FROM requests WHERE brief = 'bench' GROUP BY 1 ORDER BY 1"
+    asked = {row["kind"]: row["n"] for row in bench.sql(counts)}
+    assert (asked["draft"], asked["final"]) == (4, 4), "max_oversample is 4"
+    (stop,) = bench.sql("SELECT reason, tried FROM stops WHERE brief = 'bench'")
+    assert stop == {"reason": "cap", "tried": 4}
+    assert bench.sql("SELECT brief, final FROM funnel ORDER BY brief") == [
+        {"brief": "bench", "final": 0},
+        {"brief": "tulips", "final": 2},
+    ]
+    billed = bench.billed()
+
+    bench.run(wave)
+
+    assert bench.billed() == billed

@@ -38,12 +38,12 @@ from imagewave.tasks import report as reporting
 from imagewave.tasks import screen as screening
 from imagewave.tasks import select as selecting
 from imagewave.tasks.draft import Prompts, draft_asks
-from imagewave.tasks.final import final_asks
+from imagewave.tasks.final import drafts_used_up, final_asks
 from imagewave.tasks.imports import import_asks
 from imagewave.tasks.judge import Judgement
 from imagewave.tasks.late import fallback_asks
 from imagewave.tasks.local_judge import require_libraries
-from imagewave.tasks.rerun import again, order
+from imagewave.tasks.rerun import again, order, replace_drafts
 from imagewave.tasks.select import Candidate, Decision
 
 Asked = dict[tuple[str, str], Ask]
@@ -108,9 +108,12 @@ def stages(run: Run) -> tuple[str, list[str]]:
         run.lanes.for_model(run.wave.judge.model)  # likewise: its key or its client may be missing
     harvest(run)
     prompts = expand(run)
-    reruns = rerunning.load(run.store, run.wave.name, run.wave.revision)
-    drafts, draft_asked = draft(run, prompts, reruns)
-    finals, final_asked = final(run, prompts, drafts, draft_asked, reruns)
+    while True:
+        reruns = rerunning.load(run.store, run.wave.name, run.wave.revision)
+        drafts, draft_asked = draft(run, prompts, reruns)
+        finals, final_asked, used_up = final(run, prompts, drafts, draft_asked, reruns)
+        if not replace_drafts(run.store, run.wave, reruns, used_up):
+            break
     deliver(whole(finals), whole({**draft_asked, **final_asked}), len(reruns))
     open_jobs = harvest(run)
     return report(), open_jobs
@@ -134,30 +137,38 @@ def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Dec
     """Rounds of drafts, until every brief has enough accepted ones or is given up.
 
     Pictures that were imported make a round of their own before others are asked for.
-    Each rerun adds one round, of the drafts that it makes again.
+    Each rerun adds one round, of the drafts that it makes again; or, where it is to replace drafts,
+    such rounds as before.
     """
     seen: dict[tuple[str, str], Candidate] = {}
     decisions: list[Decision] = []
-    redone = -1  # reruns whose drafts are planned; before the first, the wave's own rounds
+    waiting = list(reruns)
+    redo: Rerun | None = None  # first come the wave's own rounds
     for number in count(1):
         round = run.round(Kind.DRAFT, number)
         asks = load(run.store, round)
         if asks is None:
-            if redone < 0:
-                lane = run.lanes.name_for(run.wave.draft.model)
-                planned = import_asks(run.store, run.wave, number, prompts)
-                planned = planned or draft_asks(run.store, run.wave, number, prompts, lane=lane)
+            if redo and redo.requests:
+                planned = again(run.store, run.wave, redo, Kind.DRAFT)
             else:
-                planned = again(run.store, run.wave, reruns[redone], Kind.DRAFT)
+                planned = [] if redo else import_asks(run.store, run.wave, number, prompts)
+                planned = planned or draft_asks(
+                    run.store,
+                    run.wave,
+                    number,
+                    prompts,
+                    lane=run.lanes.name_for(run.wave.draft.model),
+                    used_up=redo.used_up if redo else None,
+                )
             asks = record(run.store, round, planned)
         if asks:
             seen |= by_request(look_at(run, round, asks, f"draft {number}"))
             candidates = list(seen.values())
             decisions = select("draft", number, whole(candidates), run.wave.judge.enabled)
-        if redone >= 0 or not asks:
-            redone += 1
-        if redone == len(reruns):
-            return decisions, {key: candidate.ask for key, candidate in seen.items()}
+        if not asks or (redo and redo.requests):
+            if not waiting:
+                return decisions, {key: candidate.ask for key, candidate in seen.items()}
+            redo = waiting.pop(0)
     raise AssertionError("rounds are counted without end")
 
 
@@ -167,13 +178,14 @@ def final(
     drafts: Sequence[Decision],
     drawn: Asked,
     reruns: Sequence[Rerun],
-) -> tuple[list[Decision], Asked]:
+) -> tuple[list[Decision], Asked, dict[str, int]]:
     """Rounds of finals: the accepted drafts', then others where a final fails.
 
     Each rerun begins with the finals that it makes again; then, as before, come those that lack.
+    What is returned last are the drafts to replace, by brief.
     """
     if run.wave.final.carry == "accept":
-        return [draft for draft in drafts if draft.decision == "accepted"], {}
+        return [draft for draft in drafts if draft.decision == "accepted"], {}, {}
     seen: dict[tuple[str, str], Candidate] = {}
     decisions: list[Decision] = []
     waiting = list(reruns)
@@ -202,9 +214,12 @@ def final(
             decisions = select("final", number, whole(list(seen.values())), judged)
         elif not redo:
             if not waiting:
-                return decisions, {key: candidate.ask for key, candidate in seen.items()}
+                asked = {key: candidate.ask for key, candidate in seen.items()}
+                lost = drafts_used_up(run.wave, drafts, list(seen.values()), decisions)
+                return decisions, asked, lost
             redo = waiting.pop(0)
-            continue
+            if redo.requests:
+                continue
         redo = None
     raise AssertionError("rounds are counted without end")
 

@@ -1,11 +1,12 @@
-"""Reruns: which failed requests of a wave a person wants redone, written down before it happens.
+"""Reruns: what more is to be made of a wave that came to its end, written down before it happens.
 
+A person wants failed requests made again, or the wave itself has drafts to replace.
 `reruns/<wave>-<revision>-<n>.json`, put-if-absent: like what a round asks for, it is decided once,
 so that a rerun may be interrupted and repeated like everything else.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -30,11 +31,16 @@ class Redo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rerun:
-    """The n-th rerun (from 1) of a revision of a wave; `where` is how it was picked."""
+    """The n-th rerun (from 1) of a revision of a wave; `where` is how it was picked.
+
+    One that the wave ordered itself has no requests, but drafts to replace: `used_up` says how many
+    good drafts of each brief no final can be made of.
+    """
 
     number: int
     where: str
     requests: tuple[Redo, ...]
+    used_up: Mapping[str, int] = field(default_factory=dict)
 
 
 def load(store: Store, wave: str, revision: str) -> list[Rerun]:
@@ -46,19 +52,29 @@ def load(store: Store, wave: str, revision: str) -> list[Rerun]:
 
 
 def record(
-    store: Store, wave: str, revision: str, where: str, requests: Sequence[Redo]
+    store: Store,
+    wave: str,
+    revision: str,
+    where: str = "",
+    requests: Sequence[Redo] = (),
+    used_up: Mapping[str, int] | None = None,
 ) -> Rerun | None:
     """Writes down a new rerun; None where somebody else just wrote one down."""
-    number = len(load(store, wave, revision)) + 1
+    rerun = Rerun(
+        number=len(load(store, wave, revision)) + 1,
+        where=where,
+        requests=tuple(requests),
+        used_up=used_up or {},
+    )
     content = {
         "where": where,
         "at": now(),
         "requests": [[redo.kind, redo.brief, redo.request_id, redo.round] for redo in requests],
+        "used_up": rerun.used_up,
     }
-    path = _path(wave, revision, number)
-    if not store.put_if_absent(path, orjson.dumps(content, option=orjson.OPT_INDENT_2)):
-        return None
-    return Rerun(number=number, where=where, requests=tuple(requests))
+    path = _path(wave, revision, rerun.number)
+    written = store.put_if_absent(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    return rerun if written else None
 
 
 def assets_part(wave: str, revision: str, rerun: int) -> str:
@@ -84,6 +100,7 @@ def _read(store: Store, wave: str, revision: str, number: int) -> Rerun | None:
             Redo(kind=Kind(kind), brief=brief, request_id=id, round=round)
             for kind, brief, id, round in content["requests"]
         ),
+        used_up=content.get("used_up", {}),
     )
 
 

@@ -312,7 +312,7 @@ SELECT wave, brief, round, reason, want, accepted, tried, cap, rate, rate_low, r
        prior, detail, recorded_at
 FROM steps
 WHERE drafts = 0
-QUALIFY row_number() OVER (PARTITION BY wave, brief ORDER BY round) = 1;
+QUALIFY row_number() OVER (PARTITION BY wave, brief ORDER BY round DESC) = 1;
 COMMENT ON VIEW stops IS 'Why no more drafts are made for a brief (enough, cap, rounds, low acceptance, refused), with the evidence.';
 
 CREATE VIEW trials AS

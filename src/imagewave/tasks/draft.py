@@ -38,17 +38,26 @@ def policy(draft: Draft) -> Policy:
     )
 
 
-def draft_asks(store: Store, wave: Wave, number: int, prompts: Prompts, *, lane: str) -> list[Ask]:
+def draft_asks(
+    store: Store,
+    wave: Wave,
+    number: int,
+    prompts: Prompts,
+    *,
+    lane: str,
+    used_up: Mapping[str, int] | None = None,
+) -> list[Ask]:
     """What the `number`-th round asks for; [] when every brief has enough or is given up.
 
-    How many and why is a fact before anything is asked for (the `steps` table); a second process
-    asks for what the first one put down there.
+    `used_up` counts the drafts of each brief that passed and are to be replaced all the same. How
+    many are asked for and why is a fact before anything is asked for (the `steps` table); a second
+    process asks for what the first one put down there.
     """
     before = _look_back(store, wave, number)
     model = find_model(wave.draft.model)
     asks = []
     costs: dict[tuple[int, str], Decimal] = {}
-    for row in _steps(store, wave, number, prompts, before):
+    for row in _steps(store, wave, number, prompts, before, used_up or {}):
         brief = wave.brief(row["brief"])
         usable = before.usable(brief.id, prompts)
         for prompt_id, request in _draws(wave, brief, usable, before.samples, row["drafts"]):
@@ -205,7 +214,9 @@ def _look_back(store: Store, wave: Wave, number: int) -> _Past:
             refused.add(ask.prompt_id)
             past.refusals.setdefault(ask.brief, Counter())[answer.reason] += 1
     past.barred = refused - drawn
-    for row in facts.read(store, "decisions", decisions_part(wave, "draft", number - 1)) or ():
+    # Not of the round before: one that asked for nothing decided nothing.
+    latest = max((n for n, asks in enumerate(asked, start=1) if asks), default=0)
+    for row in facts.read(store, "decisions", decisions_part(wave, "draft", latest)) or ():
         if (row["brief"], row["request_id"]) in brought:
             past.imported[row["brief"]] += row["decision"] != "rejected"
             continue
@@ -219,7 +230,12 @@ def _round(wave: Wave, number: int) -> Round:
 
 
 def _steps(
-    store: Store, wave: Wave, number: int, prompts: Prompts, past: _Past
+    store: Store,
+    wave: Wave,
+    number: int,
+    prompts: Prompts,
+    past: _Past,
+    used_up: Mapping[str, int],
 ) -> Sequence[Mapping[str, Any]]:
     """The round's rows of the `steps` table, written unless they stand already."""
     part = _round(wave, number).part
@@ -240,6 +256,7 @@ def _steps(
                 tried=tried,
                 round=past.rounds + 1,
                 unjudged=past.unjudged[brief.id],
+                used_up=used_up.get(brief.id, 0),
             )
             if step.drafts and not past.usable(brief.id, prompts):
                 step = Step(drafts=0, reason=Reason.REFUSED, rate=step.rate, chance=0.0)
@@ -257,7 +274,7 @@ def _steps(
                     "drafts": step.drafts,
                     "reason": step.reason,
                     "want": brief.want,
-                    "accepted": passed + past.imported[brief.id],
+                    "accepted": passed + past.imported[brief.id] - used_up.get(brief.id, 0),
                     "tried": tried,
                     "cap": allowed.cap(want),
                     "rate": step.rate.mean,

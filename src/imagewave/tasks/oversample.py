@@ -108,6 +108,7 @@ def next_step(
     tried: int,
     round: int,
     unjudged: int = 0,
+    used_up: int = 0,
 ) -> Step:
     """The next round of one brief, the `round`-th (from 1).
 
@@ -116,10 +117,11 @@ def next_step(
     succeed with 1 - (1 - aim)^(1/3), for what it misses they can bring, sized by what it showed.
 
     `unjudged` of the drafts tried have no valid judgement: they say nothing of the rate, and where
-    they could be enough, more drafts are no remedy for a judge that does not answer.
+    they could be enough, more drafts are no remedy for a judge that does not answer. `used_up` of
+    those accepted are to be replaced, within the same cap: no final could be made of them.
     """
     rate = prior.after(accepted, tried - unjudged)
-    need = want - accepted
+    need = want + used_up - accepted
     room = policy.cap(want) - tried
     reachable = chance(rate.a, rate.b, need, room)
 

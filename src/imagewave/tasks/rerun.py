@@ -1,6 +1,6 @@
-"""Picks the failed requests of a wave that are to be made again, and prices them."""
+"""Orders reruns: picks the failed requests of a wave that are to be made again, and prices them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -97,6 +97,7 @@ def order(store: Store, wave: Wave, where: str = "") -> Rerun | None:
         standing = reruns.load(store, wave.name, wave.revision)
         if (
             standing
+            and standing[-1].requests
             and standing[-1].where == where
             and not reruns.is_delivered(store, wave.name, wave.revision)
         ):
@@ -107,6 +108,20 @@ def order(store: Store, wave: Wave, where: str = "") -> Rerun | None:
         redo = list(dict.fromkeys(failure.redo for failure in picked))
         if rerun := reruns.record(store, wave.name, wave.revision, where, redo):
             return rerun
+
+
+def replace_drafts(
+    store: Store, wave: Wave, standing: Sequence[Rerun], used_up: Mapping[str, int]
+) -> bool:
+    """Orders that the drafts that are used up be replaced; False where there is nothing to order.
+
+    `standing` are the reruns so far. If one of them was to replace the same drafts, it brought no
+    others, and the next would not either.
+    """
+    if not used_up or any(rerun.used_up == used_up for rerun in standing):
+        return False
+    reruns.record(store, wave.name, wave.revision, used_up=used_up)
+    return True
 
 
 def again(store: Store, wave: Wave, rerun: Rerun, kind: Kind) -> list[Ask]:
