@@ -17,7 +17,8 @@ from imagewave.storage.requests import Kind, digest
 from imagewave.storage.rounds import Round
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
-from imagewave.tasks.lanes import Lanes
+from imagewave.tasks.lanes import Lanes, lanes_of
+from imagewave.tasks.local_judge import require_libraries
 from imagewave.tasks.providers.protocol import Lane
 from imagewave.tasks.screening.pool import Pool
 from imagewave.tasks.submit import Doubt
@@ -113,7 +114,10 @@ def open_run(
     with Pool(max_pixels=wave.screen.max_pixels) as pool:
         lanes = Lanes(store, wave.lane)
         run = Run(store=store, wave=wave, lanes=lanes, pool=pool, wait=wait, helpers=helpers)
-        run.lanes.named(wave.lane)  # before anything is recorded: its key may be refused
+        # All that it needs, before anything is recorded or paid for: a key may be refused.
+        lanes.open(lanes_of(wave))
+        if wave.judge.enabled and wave.judge.by == "local":
+            require_libraries()
         record_wave(store, wave)
         with using(run):
             yield run

@@ -42,7 +42,6 @@ from imagewave.tasks.final import drafts_used_up, final_asks
 from imagewave.tasks.imports import import_asks
 from imagewave.tasks.judge import Judgement
 from imagewave.tasks.late import fallback_asks
-from imagewave.tasks.local_judge import require_libraries
 from imagewave.tasks.rerun import again, order, replace_drafts
 from imagewave.tasks.select import Candidate, Decision
 
@@ -102,10 +101,6 @@ def stages(run: Run) -> tuple[str, list[str]]:
 
     Returns the path of its report, and the jobs that were given up and may still bring something.
     """
-    if run.wave.judge.enabled and run.wave.judge.by == "local":
-        require_libraries()  # before drafts are paid for that nobody could judge
-    if run.wave.judge.asks_model:
-        run.lanes.for_model(run.wave.judge.model)  # likewise: its key or its client may be missing
     harvest(run)
     prompts = expand(run)
     while True:

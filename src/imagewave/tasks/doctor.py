@@ -27,7 +27,7 @@ from imagewave.storage.catalog.prices import UnknownPrice, estimate
 from imagewave.storage.mirror import cache_folder
 from imagewave.storage.store import Store, StoreError
 from imagewave.storage.wavecheck import LANES
-from imagewave.tasks.lanes import KEY_VARIABLES
+from imagewave.tasks.lanes import ADDRESSES, KEY_VARIABLES
 from imagewave.tasks.providers.listing import LISTINGS
 
 LOW_SPACE, NO_SPACE = 10 * 10**9, 10**9
@@ -35,13 +35,6 @@ LOW_SPACE, NO_SPACE = 10 * 10**9, 10**9
 
 PICTURE_BYTES = 1_500_000
 """Bytes of a picture as providers send it, about."""
-
-ADDRESSES = {
-    "google": "GOOGLE_GEMINI_BASE_URL",
-    "openai": "OPENAI_BASE_URL",
-    "anthropic": "ANTHROPIC_BASE_URL",
-}
-"""Environment variables that point a provider's clients elsewhere, as at the sandbox."""
 
 _PYTHON = (3, 11)
 _PREFECT_TIMEOUT_S = 5.0

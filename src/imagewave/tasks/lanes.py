@@ -1,13 +1,14 @@
 """Opens lanes by name, with the keys that the environment holds, and picks one for each model."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import Model, find_model
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
 from imagewave.storage.wavecheck import LANES
+from imagewave.tasks.providers.keyed import realm_of
 from imagewave.tasks.providers.protocol import Lane
 
 KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
@@ -16,6 +17,13 @@ KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_API_KEY",),
 }
 """Environment variables that may hold a provider's key."""
+
+ADDRESSES: Mapping[str, str] = {
+    "google": "GOOGLE_GEMINI_BASE_URL",
+    "openai": "OPENAI_BASE_URL",
+    "anthropic": "ANTHROPIC_BASE_URL",
+}
+"""Environment variables that point a provider's clients elsewhere, as at the sandbox."""
 
 OPTIONAL_KEYS = ("IMAGEWAVE_GPU_API_KEY",)
 """Those of keys that not everybody's servers want."""
@@ -63,18 +71,29 @@ class Lanes:
         self._open: dict[str, Lane] = {}
 
     def named(self, name: str) -> Lane:
-        """The lane of this name.
+        """The lane of this name; raises what `open` does."""
+        self.open([name])
+        return self._open[name]
+
+    def open(self, names: Iterable[str]) -> None:
+        """Opens these lanes and tries them, all before the store is marked as holding theirs.
 
         Raises:
-            ImagewaveError: it cannot be opened, its provider refuses the key, or the store holds
-                another realm's pictures.
+            ImagewaveError: one cannot be opened, its provider refuses the key, some of this run's
+                lanes are the sandbox and others are not, or the store holds another realm's
+                pictures.
         """
-        if name not in self._open:
-            lane = open_lane(name, self._store)
-            lane.check_access()
-            self._store.mark_realm(lane.realm)
-            self._open[name] = lane
-        return self._open[name]
+        found = dict(self._open)
+        for name in names:
+            if name not in found:
+                found[name] = open_lane(name, self._store)
+                found[name].check_access()
+        realms = {lane.realm for lane in found.values()}
+        if len(realms) > 1:
+            raise _mixed(found)
+        for realm in realms:
+            self._store.mark_realm(realm)
+        self._open = found
 
     def name_for(self, model: str) -> str:
         """The name of the lane that takes requests of this model."""
@@ -106,8 +125,23 @@ def _is_batch(name: str) -> bool:
     return name.endswith("-batch")
 
 
-def providers_of(wave: Wave) -> set[str]:
-    """The providers whose keys the wave needs."""
+def _mixed(lanes: Mapping[str, Lane]) -> ImagewaveError:
+    """Some lanes draw stand-ins and others do not: no store may hold the pictures of both."""
+    of_realm = {
+        realm: " and ".join(sorted(name for name, lane in lanes.items() if lane.realm == realm))
+        for realm in ("live", "sandbox")
+    }
+    here = [name for name in ADDRESSES.values() if realm_of(os.environ.get(name, "")) == "sandbox"]
+    return ImagewaveError(
+        f"The lanes of this wave do not go together: {of_realm['live']} is live, and"
+        f" {of_realm['sandbox']} is the sandbox, whose pictures are stand-ins.",
+        f"Unset {' and '.join(here)}, and set the real service's key; or have every lane ask the"
+        " sandbox, which own GPUs cannot.",
+    )
+
+
+def models_of(wave: Wave) -> list[str]:
+    """The models that the wave asks, or may come to ask."""
     names = [wave.draft.model, wave.draft.fallback_model]
     if wave.final.carry != "accept":
         names += [wave.final.model, wave.final.fallback_model]
@@ -115,4 +149,15 @@ def providers_of(wave: Wave) -> set[str]:
         names.append(wave.judge.model)
     if wave.expand.mode == "model":
         names.append(wave.expand.model)
-    return {find_model(name).provider for name in names if name}
+    return [name for name in names if name]
+
+
+def lanes_of(wave: Wave) -> list[str]:
+    """The names of the lanes that the wave goes by, its own first."""
+    lanes = (lane_name(find_model(model), wave.lane) for model in models_of(wave))
+    return list(dict.fromkeys([wave.lane, *lanes]))
+
+
+def providers_of(wave: Wave) -> set[str]:
+    """The providers whose keys the wave needs."""
+    return {find_model(name).provider for name in models_of(wave)}
