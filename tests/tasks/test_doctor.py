@@ -103,6 +103,42 @@ def test_a_refused_key_fails_and_is_not_shown(tmp_path: Path, sandbox: EmbeddedS
     assert "sesame" not in str(findings)
 
 
+def test_a_password_in_an_address_is_not_shown(tmp_path: Path) -> None:
+    nowhere = f"http://user:hidden@127.0.0.1:{free_port()}"
+    named = {
+        "GEMINI_API_KEY": "any",
+        "GOOGLE_GEMINI_BASE_URL": nowhere,
+        "OPENAI_API_KEY": "any",
+        "OPENAI_BASE_URL": f"{nowhere}/v1",
+        "PREFECT_API_URL": f"{nowhere}/api",
+        "IMAGEWAVE_GPU_BASE_URL": f"{nowhere}/v1",
+    }
+    findings = list(examine(str(tmp_path), named))
+    assert "hidden" not in str(findings)
+    [key] = [each for each in findings if each.check == "key of openai"]
+    assert key.said.endswith(f"asked at {nowhere.replace('user:hidden@', '')}/v1")
+
+
+def test_the_settings_of_own_gpus_are_tried(tmp_path: Path, sandbox: EmbeddedSandbox) -> None:
+    hour, address = "IMAGEWAVE_GPU_USD_PER_HOUR", "IMAGEWAVE_GPU_BASE_URL"
+
+    def states(said: str, at: str) -> dict[str, tuple[State, str]]:
+        with environment(**{hour: said}):
+            findings = list(examine(str(tmp_path), {hour: said, address: at}))
+        wanted = ("price of a GPU", "image server")
+        return {each.check: (each.state, each.said) for each in findings if each.check in wanted}
+
+    assert states("", "") == {}
+    assert states("2.50", "") == {"price of a GPU": (State.OK, "$2.50 an hour")}
+    wrong = states("abc", "nonsense")
+    assert [state for state, _ in wrong.values()] == [State.FAIL, State.FAIL]
+    assert "'abc'" in wrong["price of a GPU"][1]
+    assert "nonsense" in wrong["image server"][1]
+    right = states("2.50", f"{sandbox.url}/gpu/v1")
+    assert right["image server"][0] is State.OK
+    assert "black-forest-labs/FLUX.1-schnell" in right["image server"][1]
+
+
 def test_an_address_without_a_key_fails(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "key of openai")
     assert finding.state is State.FAIL
@@ -204,6 +240,8 @@ def test_own_models_that_cannot_be_read_fail(tmp_path: Path) -> None:
     own = tmp_path / "models.toml"
     own.write_text('[[model]]\nid = "mine"\nlens = []\n')
     with environment(IMAGEWAVE_MODELS=str(own)):
-        (finding,) = found(tmp_path, {}, "models.toml")
-    assert finding.state is State.FAIL
+        finding, unasked = list(examine(str(tmp_path), {"GEMINI_API_KEY": "any"}))[-2:]
+    assert (finding.check, finding.state) == ("models.toml", State.FAIL)
     assert "'lens'" in finding.said
+    assert finding.fix
+    assert (unasked.check, unasked.state) == ("providers", State.WARN)

@@ -8,8 +8,6 @@ import platform
 import re
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,17 +15,26 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
+import requests
 from packaging.requirements import Requirement
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage import catalog
 from imagewave.storage.catalog import USER_FILE, CatalogError, Model, UnknownModel
 from imagewave.storage.catalog.data import user_ids
-from imagewave.storage.catalog.prices import UnknownPrice, estimate
+from imagewave.storage.catalog.prices import (
+    GPU_HOUR_VARIABLE,
+    UnknownPrice,
+    estimate,
+    gpu_usd_per_hour,
+)
 from imagewave.storage.mirror import cache_folder
 from imagewave.storage.store import Store, StoreError
 from imagewave.storage.wavecheck import LANES
 from imagewave.tasks.lanes import ADDRESSES, KEY_VARIABLES
+from imagewave.tasks.providers.downloads import name_of_loss
+from imagewave.tasks.providers.image_server import BASE_URL_VARIABLE, served
+from imagewave.tasks.providers.keyed import shown
 from imagewave.tasks.providers.listing import LISTINGS
 
 LOW_SPACE, NO_SPACE = 10 * 10**9, 10**9
@@ -208,7 +215,9 @@ def _keys(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Finding]:
             yield Finding(check=f"key of {provider}", state=state, said=said)
         elif there:
             address = (
-                f", asked at {url}" if (url := environ.get(ADDRESSES.get(provider, ""))) else ""
+                f", asked at {shown(url)}"
+                if (url := environ.get(ADDRESSES.get(provider, "")))
+                else ""
             )
             said = f"{' and '.join(there)} set{address}"
             yield Finding(check=f"key of {provider}", state=State.OK, said=said)
@@ -228,18 +237,16 @@ def _prefect(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(check="prefect", state=State.OK, said=said)
         return
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=_PREFECT_TIMEOUT_S):
-            pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        requests.get(f"{url}/health", timeout=_PREFECT_TIMEOUT_S).raise_for_status()
+    except requests.RequestException as error:
         yield Finding(
             check="prefect",
             state=State.FAIL,
-            said=f"the server at {url} does not answer: {reason}",
+            said=f"the server at {shown(url)} does not answer: {name_of_loss(error)}",
             fix="Start it (`prefect server start`), or correct or unset PREFECT_API_URL.",
         )
         return
-    yield Finding(check="prefect", state=State.OK, said=f"the server at {url} answers")
+    yield Finding(check="prefect", state=State.OK, said=f"the server at {shown(url)} answers")
 
 
 def _catalog(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Finding]:
@@ -247,11 +254,15 @@ def _catalog(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Findin
     try:
         models = catalog.models()
     except CatalogError as error:
-        yield Finding(check="models.toml", state=State.FAIL, said=error.message, fix=error.fix)
+        fix = error.fix or f"Correct the file that ${USER_FILE} names, or unset it."
+        yield Finding(check="models.toml", state=State.FAIL, said=error.message, fix=fix)
+        said = "not asked for their models: there is no catalog to hold them against"
+        yield Finding(check="providers", state=State.WARN, said=said, fix="Correct models.toml.")
         return
     if path := os.environ.get(USER_FILE, ""):
         yield _own_models(path, today)
     yield _retiring(models, today)
+    yield from _own_gpus(environ, models)
     for provider, list_models in LISTINGS.items():
         if provider not in sandboxed and not has_key(provider, environ):
             continue
@@ -266,6 +277,31 @@ def _catalog(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Findin
             )
         else:
             yield from compare(provider, listed, today)
+
+
+def _own_gpus(environ: Mapping[str, str], models: Sequence[Model]) -> Iterator[Finding]:
+    """The hourly price and the image server of the lane `gpu`, where either is named."""
+    address = environ.get(BASE_URL_VARIABLE, "").strip()
+    if not (address or environ.get(GPU_HOUR_VARIABLE, "").strip()):
+        return
+    unpriced = [m for m in models if m.provider == "self" and m.gpu_usd_per_hour is None]
+    try:
+        prices = [gpu_usd_per_hour(model) for model in unpriced]
+    except UnknownPrice as error:
+        yield Finding(check="price of a GPU", state=State.FAIL, said=error.message, fix=error.fix)
+    else:
+        said = f"${prices[0]:f} an hour" if prices else "each model's own in models.toml"
+        yield Finding(check="price of a GPU", state=State.OK, said=said)
+    if not address:
+        return
+    try:
+        listed = served(environ)
+    except ImagewaveError as error:
+        yield Finding(check="image server", state=State.FAIL, said=error.message, fix=error.fix)
+    else:
+        models_there = f"lists {', '.join(listed)}" if listed else "has no list of its models"
+        said = f"{shown(address)} answers and {models_there}"
+        yield Finding(check="image server", state=State.OK, said=said)
 
 
 def _retiring(models: Sequence[Model], today: date) -> Finding:

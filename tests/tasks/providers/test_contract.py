@@ -607,7 +607,9 @@ def test_an_answer_that_was_lost_says_so(sandbox_url: str, tmp_path: Path) -> No
 def test_an_openai_address_where_nobody_answers_is_named() -> None:
     lane = OpenAIBatchLane(KEY, "http://127.0.0.1:9/v1")
     fix = r"Check the network and OPENAI_BASE_URL\."
-    with pytest.raises(Unavailable, match=rf"at 127\.0\.0\.1:9: NewConnectionError\. {fix}"):
+    with pytest.raises(
+        Unavailable, match=rf"at http://127\.0\.0\.1:9/v1: NewConnectionError\. {fix}"
+    ):
         lane.find("x")
-    with pytest.raises(Unsure, match=rf"at 127\.0\.0\.1:9: APIConnectionError\. {fix}"):
+    with pytest.raises(Unsure, match=rf"at http://127\.0\.0\.1:9/v1: APIConnectionError\. {fix}"):
         lane.create("files/x", "gpt-image-1", "token")

@@ -404,9 +404,11 @@ class TestKey:
             lane.poll("batches/x")
         with pytest.raises(Unavailable) as told:
             lane.find("x")
-        assert told.value.message.startswith("No answer from the Gemini API at 127.0.0.1:9: New")
+        assert "Gemini API at http://127.0.0.1:9/v1beta: New" in told.value.message
         assert told.value.fix == "Check the network and GOOGLE_GEMINI_BASE_URL."
-        with pytest.raises(Unsure, match=r"127\.0\.0\.1:9: ConnectError\. Check the network"):
+        with pytest.raises(
+            Unsure, match=r"http://127\.0\.0\.1:9/v1beta: ConnectError\. Check the network"
+        ):
             lane.create("files/x", LITE, "token")
 
     def test_an_answer_that_quotes_the_key_does_not_reach_anybody(

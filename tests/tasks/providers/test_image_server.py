@@ -119,12 +119,13 @@ class _Server(BaseHTTPRequestHandler):
     """Answers every call with the next of its answers."""
 
     answers: list[tuple[int, bytes]]
+    models = (404, b'{"detail":"Not Found"}')
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
 
     def do_GET(self) -> None:
-        self._answer(404, b'{"detail":"Not Found"}')
+        self._answer(*self.models)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"] or 0))
@@ -193,6 +194,31 @@ class TestOpening:
         assert isinstance(lane, ImageServerLane)
         with pytest.raises(Unavailable, match=f"correct {BASE_URL_VARIABLE}"):
             lane.check_access()
+
+    def test_a_model_that_the_server_does_not_list_is_asked_nothing_of(
+        self, tmp_path: Path
+    ) -> None:
+        models = (200, b'{"data":[{"id":"Tongyi-MAI/Z-Image-Turbo"}]}')
+        with serving(type("Server", (_Server,), {"models": models})) as url:
+            caller = ImageServerCaller(f"{url.replace('//', '//user:hidden@')}/v1")
+            lane = ImageServerLane(Store.open(str(tmp_path)), caller)
+            lane.check_access()
+            with pytest.raises(Rejected, match="lists Tongyi-MAI/Z-Image-Turbo") as refusal:
+                lane.prepare([draft()], a_picture, "input")
+        assert "FLUX.1-schnell" in refusal.value.message
+        assert f"at {url}/v1 " in refusal.value.message
+        assert refusal.value.failure is FailureClass.INVALID
+
+    @pytest.mark.parametrize(
+        "models", [(404, b"{}"), (405, b""), (200, b"[]"), (200, b'{"data":[]}')]
+    )
+    def test_a_server_without_a_list_is_taken_as_it_is(
+        self, tmp_path: Path, models: tuple[int, bytes]
+    ) -> None:
+        with serving(type("Server", (_Server,), {"models": models})) as url:
+            lane = ImageServerLane(Store.open(str(tmp_path)), ImageServerCaller(f"{url}/v1"))
+            lane.check_access()
+            assert lane.prepare([draft()], a_picture, "input")
 
     def test_without_an_address_there_is_no_lane(self, tmp_path: Path) -> None:
         with pytest.raises(NoAddress):

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx2
 import urllib3
@@ -30,7 +30,7 @@ from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_
 from imagewave.tasks.providers.gemini_faults import Fault, read_fault, wait_for
 from imagewave.tasks.providers.gemini_wire import read_line, request_line
 from imagewave.tasks.providers.jsonl import split_lines
-from imagewave.tasks.providers.keyed import KeyedSession, realm_of
+from imagewave.tasks.providers.keyed import KeyedSession, realm_of, shown
 from imagewave.tasks.providers.protocol import (
     JobState,
     JobStatus,
@@ -306,9 +306,8 @@ class GeminiBatchLane:
     def _lost(self, error: Exception) -> tuple[str, str]:
         """What to say of a call without a proper answer, and what may help."""
         if isinstance(error, _NO_CONNECTION) and not isinstance(error, ValueError):
-            host = urlsplit(self._root).netloc.rpartition("@")[2]
             return (
-                f"No answer from the Gemini API at {host}: {name_of_loss(error)}.",
+                f"No answer from the Gemini API at {shown(self._root)}: {name_of_loss(error)}.",
                 f"Check the network and {BASE_URL_VARIABLE}.",
             )
         said = str(error).replace(self._key, "…")

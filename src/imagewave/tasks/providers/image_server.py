@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 import pybase64
-from requests import Response
+from requests import RequestException, Response
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import Model, find_model
@@ -28,10 +28,10 @@ from imagewave.storage.images import sniff
 from imagewave.storage.requests import FailureClass, Kind, Request
 from imagewave.storage.store import Store
 from imagewave.tasks.failures import of_http
-from imagewave.tasks.providers.callers import No
+from imagewave.tasks.providers.callers import No, check_key
 from imagewave.tasks.providers.interactive import InteractiveLane
 from imagewave.tasks.providers.jsonl import Line
-from imagewave.tasks.providers.keyed import KeyedSession
+from imagewave.tasks.providers.keyed import KeyedSession, shown
 from imagewave.tasks.providers.openai_wire import EDITS, GENERATIONS, read_line
 from imagewave.tasks.providers.protocol import Outcome, Rejected, Unavailable
 from imagewave.tasks.providers.spool import Reference
@@ -41,6 +41,9 @@ KEY_VARIABLE = "IMAGEWAVE_GPU_API_KEY"
 
 TIMEOUT_S = (10.0, 1800.0)
 """Seconds to connect, and of silence while a picture waits for its turn and is drawn."""
+
+LIST_TIMEOUT_S = (10.0, 60.0)
+"""Likewise where nothing is drawn."""
 
 _TIME = re.compile(rb'\{"gpu_seconds":([0-9.]+),"usd_per_hour":"([0-9.]+)",')
 
@@ -101,14 +104,37 @@ class ImageServerCaller:
         # A server without keys is told one all the same, so that requests looks for no other.
         self._session = KeyedSession("Authorization", f"Bearer {api_key or 'none'}")
         self._meter = Meter()
+        self.address = shown(self._root)
+        self.listed: Collection[str] = ()
+        """The models that the server has said it has; () where it has no such list."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "ImageServerCaller":
+        """The caller for the address in the environment.
+
+        Raises:
+            NoAddress: there is none.
+        """
+        address = environ.get(BASE_URL_VARIABLE, "").strip()
+        if not address:
+            raise NoAddress("No image server is named.", f"Set {BASE_URL_VARIABLE}.")
+        return cls(address, environ.get(KEY_VARIABLE, "").strip())
 
     def line(self, request: Request, reference: Reference) -> bytes:
         """The call as a line: its body, and apart from that what an edit begins with.
 
         Raises:
-            Rejected: the server's API has no word for something that the request asks for.
+            Rejected: the server's API has no word for something that the request asks for, or the
+                server does not list the model.
         """
         model = find_model(request.model)
+        if self.listed and _called(model) not in self.listed:
+            raise _rejected(
+                f"The image server at {self.address} does not list {_called(model)!r}, as which"
+                f" {model.id!r} is asked for; it lists {', '.join(self.listed)}.",
+                "Start one that has it, name another model, or set weights for it in your models"
+                " file to what the server calls it.",
+            )
         images = [reference(sha256, request.reference_edge) for sha256 in request.references]
         line = {
             "custom_id": request.id,
@@ -124,7 +150,14 @@ class ImageServerCaller:
         return str(line["custom_id"])
 
     def try_key(self) -> Response:
-        return self._session.get(f"{self._root}/models", timeout=TIMEOUT_S)
+        response = self._session.get(f"{self._root}/models", timeout=LIST_TIMEOUT_S)
+        self.listed = _listed(response)
+        return response
+
+    def silent(self) -> Unavailable:
+        """That nobody answers."""
+        fix = f"Start it, or correct {BASE_URL_VARIABLE}."
+        return Unavailable(f"The image server at {self.address} does not answer.", fix)
 
     def post(self, model: str, line: Mapping[str, Any]) -> Response:
         # The address ends with the version, with which the line's begins.
@@ -190,6 +223,22 @@ class ImageServerCaller:
         return said.replace(self._key, "…") if self._key else said
 
 
+def served(environ: Mapping[str, str]) -> Collection[str]:
+    """The models that the server lists whose address is in the environment; () without a list.
+
+    Raises:
+        NoAddress: there is none.
+        Rejected: the key is refused.
+        Unavailable: nobody answers.
+    """
+    caller = ImageServerCaller.from_environment(environ)
+    try:
+        check_key(caller)
+    except RequestException:
+        raise caller.silent() from None
+    return caller.listed
+
+
 class ImageServerLane(InteractiveLane):
     """Calls to one server; what the interactive lane says of its jobs holds for these."""
 
@@ -199,6 +248,7 @@ class ImageServerLane(InteractiveLane):
 
     def __init__(self, store: Store, caller: ImageServerCaller) -> None:
         super().__init__(store, {"self": caller})
+        self._server = caller
 
     @classmethod
     def from_environment(
@@ -209,10 +259,7 @@ class ImageServerLane(InteractiveLane):
         Raises:
             NoAddress: there is none.
         """
-        address = environ.get(BASE_URL_VARIABLE, "").strip()
-        if not address:
-            raise NoAddress("No image server is named.", f"Set {BASE_URL_VARIABLE}.")
-        return cls(store, ImageServerCaller(address, environ.get(KEY_VARIABLE, "").strip()))
+        return cls(store, ImageServerCaller.from_environment(environ))
 
     def check_access(self) -> None:
         """Makes sure that somebody answers, and takes the key.
@@ -224,8 +271,21 @@ class ImageServerLane(InteractiveLane):
         try:
             super().check_access()
         except Unavailable as error:
-            fix = f"Start it, or correct {BASE_URL_VARIABLE}."
-            raise Unavailable("The image server does not answer.", fix) from error
+            raise self._server.silent() from error
+
+
+def _called(model: Model) -> str:
+    """What the server knows the model as."""
+    return model.weights or model.id
+
+
+def _listed(response: Response) -> tuple[str, ...]:
+    """The names in a server's list of models; () where it has none."""
+    try:
+        data = response.json()["data"] if response.status_code == 200 else ()
+        return tuple(str(model["id"]) for model in data)
+    except (ValueError, LookupError, TypeError):
+        return ()
 
 
 def _body(request: Request, model: Model) -> dict[str, Any]:
@@ -249,7 +309,7 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
         )
     prompt = f"{request.system}\n\n{request.prompt}" if request.system else request.prompt
     body = {
-        "model": model.weights or model.id,
+        "model": _called(model),
         "prompt": prompt,
         "n": 1,
         "size": "{}x{}".format(*pixels),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 import urllib3
@@ -18,7 +17,7 @@ from imagewave.storage.requests import FailureClass
 from imagewave.tasks.failures import patience
 from imagewave.tasks.providers.downloads import DROPS, Dropped, chunks_of, name_of_loss
 from imagewave.tasks.providers.faults import ApiError, Fault
-from imagewave.tasks.providers.keyed import KeyedSession
+from imagewave.tasks.providers.keyed import KeyedSession, shown
 from imagewave.tasks.providers.protocol import Rejected, Unavailable
 
 T = TypeVar("T")
@@ -143,9 +142,9 @@ class Rest:
     def lost(self, error: Exception) -> tuple[str, str]:
         """What to say of a call without a proper answer, and what may help."""
         if isinstance(error, self._no_connection) and not isinstance(error, ValueError):
-            host = urlsplit(self.root).netloc.rpartition("@")[2]
+            what = name_of_loss(error)
             return (
-                f"No answer from the {self._api.name} API at {host}: {name_of_loss(error)}.",
+                f"No answer from the {self._api.name} API at {shown(self.root)}: {what}.",
                 f"Check the network and {self._api.address_variable}.",
             )
         said = str(error).replace(self._key, "…")
