@@ -51,6 +51,13 @@ def test_a_price_is_compared_in_the_lane_that_is_asked_for() -> None:
     assert "gemini-3.1-flash-lite-image" not in {m["id"] for m in full}
 
 
+@pytest.mark.parametrize("limit", ["nan", "inf", "-1"])
+def test_a_limit_that_is_no_price_is_wrong_usage(limit: str) -> None:
+    result = CliRunner().invoke(app, ["--max-usd", limit])
+    assert result.exit_code == 2
+    assert "--max-usd" in result.output
+
+
 def test_unknown_prices_are_counted_rather_than_taken_for_nothing() -> None:
     output = run("--lane", "gpu", "--max-usd", "1").output
     assert "sdxl" not in output

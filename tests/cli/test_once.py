@@ -55,6 +55,7 @@ def test_it_shows_the_pictures_and_what_they_cost(url: str, tmp_path: Path, mode
     assert all(os.path.getsize(path) > 0 for path in found)
     assert len({path.read_bytes() for path in found}) == 3
     assert billed(url) > 0
+    assert f"3 pictures by {'gemini' if 'banana' in model else 'gpt'}" in result.stdout
     assert f"${billed(url):.4f}" in result.stdout
     rows = query(
         Store.open(str(tmp_path / "store")),
@@ -82,8 +83,32 @@ def test_a_refusal_is_told_and_no_picture_is_an_error(url: str, tmp_path: Path) 
 
 def test_it_asks_for_nothing_beyond_its_limit(url: str, tmp_path: Path) -> None:
     result = run(tmp_path, "a bicycle", "--n", "50", "--max-usd", "0.01")
-    assert isinstance(result.exception, BudgetExceeded)
+    assert isinstance(result.exception, ImagewaveError)
+    assert result.exception.exit_code == BudgetExceeded.exit_code
+    assert "--max-usd is $0.01" in str(result.exception)
+    assert "wave file" not in str(result.exception)
     assert billed(url) == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "said"),
+    [
+        ("", (), "the text is empty"),
+        ("   ", (), "the text is empty"),
+        ("a\x01b", (), "control characters"),
+        ("a bicycle", ("--max-usd", "nan"), "--max-usd: NaN is not possible"),
+        ("a bicycle", ("--max-usd", "0"), "greater than 0"),
+        ("a bicycle", ("--max-usd", "1e30"), "It should have no more than 18 digits"),
+        ("a bicycle", ("--max-usd", "1e-10"), "It should have no more than 9 decimal places"),
+    ],
+)
+def test_what_makes_no_sense_is_not_asked_for(
+    tmp_path: Path, prompt: str, options: tuple[str, ...], said: str
+) -> None:
+    result = run(tmp_path, prompt, *options)
+    assert isinstance(result.exception, ImagewaveError)
+    assert said in str(result.exception)
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(

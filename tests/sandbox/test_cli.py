@@ -73,9 +73,32 @@ def test_a_taken_port_is_one_clear_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("defects", "words"),
-    [("mlid", "known ones are none, mild, harsh"), ("nowhere.toml", "No such file")],
+    [
+        ("mlid", "known ones are none, mild, harsh"),
+        ("nowhere.toml", "No such file"),
+        ("broken.toml", "broken.toml is not TOML"),
+        ("strange.toml", "'clears_after' must be a whole number"),
+    ],
 )
 def test_wrong_defects_are_one_clear_error(tmp_path: Path, defects: str, words: str) -> None:
-    result = CliRunner().invoke(app, ["serve", "--state", str(tmp_path), "--defects", defects])
+    (tmp_path / "broken.toml").write_text("[")
+    (tmp_path / "strange.toml").write_text('[defects]\nclears_after = "x"\n')
+    file = str(tmp_path / defects) if defects.endswith(".toml") else defects
+    result = CliRunner().invoke(app, ["serve", "--state", str(tmp_path), "--defects", file])
     assert isinstance(result.exception, ImagewaveError)
     assert words in str(result.exception)
+
+
+def test_a_state_folder_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    options = ["--port", "0", "--state", str(tmp_path / "file")]
+    result = CliRunner().invoke(app, ["serve", *options])
+    assert isinstance(result.exception, ImagewaveError)
+    assert "Name a folder that can be written with --state." in str(result.exception)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--port", "99999"), ("--pending", "nan")])
+def test_numbers_that_are_none_are_refused(tmp_path: Path, option: str, value: str) -> None:
+    result = CliRunner().invoke(app, ["serve", "--state", str(tmp_path), option, value])
+    assert result.exit_code == 2 or isinstance(result.exception, ImagewaveError)
+    assert not list(tmp_path.iterdir())

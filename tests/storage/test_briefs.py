@@ -155,6 +155,7 @@ def test_any_file_system_of_fsspec_serves() -> None:
         ("b.csv", b"text\nok\nTulpen f\xfcr Ostern\n", 3, ["0xfc", "UTF-8"]),
         ("b.jsonl", b'{"text": "a"}\n{"text": }\n', 2, ["JSON"]),
         ("b.jsonl", b"[1]\n", 1, ["object"]),
+        ("b.jsonl", b'{"text": "a", "text": "b"}\n', 1, ["'text' occurs twice"]),
         ("b.parquet", b"PAR1 nothing", None, ["Parquet"]),
     ],
 )

@@ -341,7 +341,7 @@ class TestOwnGpus:
         with pytest.raises(UnknownPrice, match=r"GPU seconds.*gpu_seconds"):
             estimate(find_model("qwen-image-2.1"), lane="gpu", prompt_chars=0)
 
-    @pytest.mark.parametrize("said", ["much", "-1", "nan", "inf", " "])
+    @pytest.mark.parametrize("said", ["much", "-1", "nan", "inf", " ", "1e400"])
     def test_what_is_no_price_is_an_error(self, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(GPU_HOUR_VARIABLE, said)
         with pytest.raises(UnknownPrice, match="hourly price"):

@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from imagewave.cli.numbers import finite
 from imagewave.errors import ImagewaveError
 from imagewave.storage import catalog
 from imagewave.storage.catalog import Model, prices
 from imagewave.storage.wavecheck import LANES
+from imagewave.words import counted
 
 app = typer.Typer(
     help="List and explain the models that imagewave knows, alive and dead.",
@@ -32,7 +34,11 @@ Lane = Annotated[
 ]
 MaxUsd = Annotated[
     float | None,
-    typer.Option(help="Only models with one image at the default size for at most this price."),
+    typer.Option(
+        help="Only models with one image at the default size for at most this price.",
+        min=0,
+        callback=finite,
+    ),
 ]
 Provider = Annotated[
     str | None, typer.Option(help="Only models of google, openai, anthropic, self, …")
@@ -212,7 +218,7 @@ def _facts(model: Model, today: date) -> Iterator[tuple[str, str]]:
     yield "ratios", ", ".join(model.ratios)
     yield (
         "references",
-        f"up to {model.reference_limit} images" if model.reference_limit else "",
+        f"up to {counted(model.reference_limit, 'image')}" if model.reference_limit else "",
     )
     yield "thinking", ", ".join(model.thinking)
     yield "weights", f"{model.weights} {model.revision}".rstrip()

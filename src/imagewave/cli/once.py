@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
+from imagewave.errors import ImagewaveError
+from imagewave.storage.ledger import BudgetExceeded
 from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.words import counted
+
+
+class TooDear(ImagewaveError):
+    """It would cost more than --max-usd; nothing was sent."""
+
+    exit_code = BudgetExceeded.exit_code
 
 
 def once(
@@ -62,14 +71,23 @@ def once(
     opened = Store.open(store)
     before = spent_on(opened, wave.name)
     with provider(opened, providers_of(wave)):
-        paths, missing = make(opened, wave, _tell)
+        try:
+            paths, missing = make(opened, wave, _tell)
+        except BudgetExceeded as error:
+            before_that = error.spent + error.held
+            also = f" on top of the ${before_that:f} that it has cost" if before_that else ""
+            raise TooDear(
+                f"{counted(n, 'picture')} would cost about ${error.wanted:f}{also}, and --max-usd"
+                f" is ${error.limit:f}.",
+                "Nothing was sent. Raise it, or ask for fewer pictures or a cheaper model.",
+            ) from error
     for path in paths:
         print(opened.url_of(path))
     for reason, times in missing.items():
         print(f"{times} of {n} did not come: {reason}.", file=sys.stderr)
     spent = spent_on(opened, wave.name) - before
     each = f", ${spent / len(paths):.4f} each" if paths and spent else ""
-    print(f"{len(paths)} pictures by {wave.draft.model}: ${spent:.4f}{each}.")
+    print(f"{counted(len(paths), 'picture')} by {wave.draft.model}: ${spent:.4f}{each}.")
     print(f"Report: {opened.url_of(f'reports/{wave.name}.html')}")
     if not paths:
         raise typer.Exit(1)

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="A stand-in for the APIs of Gemini and OpenAI, for people who write clients and tests.",
+    help="A stand-in for the APIs of Gemini, OpenAI and Claude, for those who write clients.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
 
-_SERVE_HELP = """Serve the APIs of Gemini and OpenAI on a port, without Google or OpenAI.
+_SERVE_HELP = """Serve the APIs of Gemini, OpenAI and Claude on a port, without those who run them.
 
 It draws its own pictures, plants defects at known rates, and keeps a ledger of what a real
 service would have billed. Any key is accepted, except an empty one and those that begin with
@@ -48,12 +48,14 @@ A file for --defects has settings at the top and rates in a table:
 
 @app.callback()
 def sandbox() -> None:
-    """A stand-in for the APIs of Gemini and OpenAI, for people who write clients and tests."""
+    """A stand-in for the APIs of Gemini, OpenAI and Claude, for those who write clients."""
 
 
 @app.command("serve", help=_SERVE_HELP, epilog=_SERVE_EXAMPLES)
 def serve_command(
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")] = 8765,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65_535)
+    ] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     state: Annotated[Path, typer.Option(help="Folder for jobs, files and the ledger.")] = Path(
         "imagewave-sandbox"
@@ -107,3 +109,8 @@ def serve_command(
         serve(state, config, listener=listener, on_ready=ready, exit_with_parent=exit_with_parent)
     except FolderInUse as error:
         raise ImagewaveError(f"The sandbox cannot start: {error}.") from error
+    except OSError as error:
+        raise ImagewaveError(
+            f"The sandbox cannot keep its state in {state}: {error.strerror or error}.",
+            "Name a folder that can be written with --state.",
+        ) from error

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from imagewave.cli.numbers import finite
 from imagewave.storage.store import DEFAULT_STORE, Store
 from imagewave.words import counted
 
@@ -12,7 +13,11 @@ def upkeep(
     store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
     drafts_days: Annotated[
         float | None,
-        typer.Option(help="Delete rejected pictures that are older; left out: keep all."),
+        typer.Option(
+            help="Delete rejected pictures that are older; left out: keep all.",
+            min=0,
+            callback=finite,
+        ),
     ] = None,
 ) -> None:
     """Compact the facts, apply the retention policy, report orphans.

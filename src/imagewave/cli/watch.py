@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from imagewave.cli.numbers import finite
 from imagewave.errors import ImagewaveError
 from imagewave.storage.store import DEFAULT_STORE, Store
 
@@ -14,7 +15,12 @@ from imagewave.storage.store import DEFAULT_STORE, Store
 def watch(
     store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
     every: Annotated[
-        float, typer.Option(help="Look again after so many seconds, until all is delivered.")
+        float,
+        typer.Option(
+            help="Look again after so many seconds, until all is delivered.",
+            min=0,
+            callback=finite,
+        ),
     ] = 0,
 ) -> None:
     """Go on with waves that were started with `imagewave run --no-wait`.

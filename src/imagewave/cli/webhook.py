@@ -28,7 +28,7 @@ def webhook() -> None:
 def serve(
     store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8787,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65_535)] = 8787,
 ) -> None:
     """Serve POST /webhook; each signed one starts `watch` on the Prefect server.
 

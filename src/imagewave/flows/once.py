@@ -9,6 +9,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
 
+from pydantic import ValidationError
+
 from imagewave.errors import ImagewaveError
 from imagewave.flows.run import Run, open_run
 from imagewave.storage import rounds
@@ -20,7 +22,7 @@ from imagewave.storage.requests import Kind, Request, digest
 from imagewave.storage.rounds import Ask, Round
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Budget, Draft, Final, Judge, Screen, Wave
-from imagewave.storage.wavecheck import ModelCheck
+from imagewave.storage.wavecheck import ModelCheck, brief_faults, validation_fault
 from imagewave.tasks.collect import collect
 from imagewave.tasks.deliver import deliver
 from imagewave.tasks.draft import seed
@@ -48,24 +50,31 @@ def once_wave(
 
     Raises:
         ImagewaveError: the model does not exist any more, is not reached by the lane, or does not
-            draw this.
+            draw this; the prompt says nothing, or the limit is none.
     """
     check = ModelCheck(lane, None)
     draft = check.draft(Draft(model=model, size=size, quality=quality))
     check.ratio_fault(aspect_ratio, ("aspect-ratio",))
-    if check.faults:
-        fault = check.faults[0]
+    for fault in check.faults:
         raise ImagewaveError(f"--{fault.path[-1]}: {fault.message}", fault.fix)
+    brief = Brief(id=BRIEF, text=prompt, want=n, aspect_ratio=aspect_ratio)
+    for fault in brief_faults([brief]):
+        raise ImagewaveError(f"The prompt cannot be used: {fault.message}", fault.fix)
+    try:
+        budget = Budget(wave_usd=max_usd)
+    except ValidationError as error:
+        fault = validation_fault(error.errors(include_url=False)[0], Budget, (), None)
+        raise ImagewaveError(f"--max-usd: {fault.message}", fault.fix) from None
     asked = [prompt, draft.model, draft.size, draft.quality, n, aspect_ratio]
     return Wave(
         name=f"once-{slug(prompt)[:32].strip('-') or 'picture'}-{digest(asked)[:8]}",
         lane=lane,
-        budget=Budget(wave_usd=max_usd),
+        budget=budget,
         draft=draft,
         screen=Screen(duplicate_distance=0),
         judge=Judge(enabled=False),
         final=Final(carry="accept"),
-        briefs=(Brief(id=BRIEF, text=prompt, want=n, aspect_ratio=aspect_ratio),),
+        briefs=(brief,),
         warnings=tuple(check.warnings),
     )
 

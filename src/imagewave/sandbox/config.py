@@ -1,6 +1,7 @@
 """How a sandbox behaves: its clock, its seed, its defects and the size of its pictures."""
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ class Config:
             if isinstance(known[name].default, tuple):
                 values[name] = _names(name, value)
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value < 0:
                 raise BadConfig(f"{name!r} must be a number of at least 0, not {value!r}")
             values[name] = int(value) if known[name].type is int else float(value)
         if values.get("tiny") == 0:
@@ -83,6 +85,14 @@ def _defects(value: object) -> Defects:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Settings from a TOML file: top-level settings and a `[defects]` table."""
+    """Settings from a TOML file: top-level settings and a `[defects]` table.
+
+    Raises:
+        BadConfig: it is no TOML.
+        OSError: it cannot be read.
+    """
     with open(path, "rb") as file:
-        return tomllib.load(file)
+        try:
+            return tomllib.load(file)
+        except ValueError as error:
+            raise BadConfig(f"{path} is not TOML: {error}") from error

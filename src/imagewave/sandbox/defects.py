@@ -166,7 +166,9 @@ class Defects:
         clears_after = 1
         for name, value in table.items():
             if name == "clears_after":
-                clears_after = int(value)
+                if not isinstance(value, int) or value < 0:
+                    raise UnknownDefect(f"'clears_after' must be a whole number, not {value!r}")
+                clears_after = value
                 continue
             if name not in Defect._value2member_map_:
                 known = ", ".join(Defect)

@@ -241,12 +241,28 @@ def _csv_rows(url: str, data: bytes) -> Iterator[_Row]:
         raise SourceError(url, f"the row is malformed: {error}.", row=lines.line_num) from error
 
 
+class _Repeated(ValueError):
+    """An object has a key twice, of which JSON would take the last."""
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise _Repeated(f"the key {name!r} occurs twice.")
+        fields[name] = value
+    return fields
+
+
 def _jsonl_rows(url: str, data: bytes) -> Iterator[_Row]:
     for row, line in enumerate(_decode(url, data).split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
+            fields = json.loads(line, object_pairs_hook=_distinct)
+        except _Repeated as error:
+            yield row, SourceError(url, str(error), "Leave one of them out.", row=row)
+            continue
         except (ValueError, RecursionError) as error:
             yield row, SourceError(url, f"the line is not JSON: {error}.", row=row)
             continue

@@ -87,11 +87,11 @@ def validation_fault(
         case "value_error":
             fix = f"It should be {details['ctx']['error']}."
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            fix = f"It should be {_range(kind, str(path[-1]), details)}."
+            fix = _range(kind, str(path[-1]), details)
         case "too_short":
             fix = f"It needs at least {details['ctx']['min_length']}."
         case _:
-            fix = f"It should be {details['msg'].removeprefix('Input should be ')}."
+            fix = _asked(details)
     return Fault(path=path, message=message, fix=fix, brief=brief)
 
 
@@ -105,7 +105,12 @@ def _range(kind: type[BaseModel], key: str, details: ErrorDetails) -> str:
         if (value := getattr(limit, name, None)) is not None
     }
     told = [f"{_LIMITS[name]} {value}" for name, value in limits.items()]
-    return " and ".join(told) or details["msg"].removeprefix("Input should be ")
+    return f"It should be {' and '.join(told)}." if told else _asked(details)
+
+
+def _asked(details: ErrorDetails) -> str:
+    """What pydantic says that a value should be or have."""
+    return f"It should {details['msg'].partition(' should ')[2] or 'be another'}."
 
 
 _LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

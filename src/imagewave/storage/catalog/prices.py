@@ -27,6 +27,9 @@ TEXT_ANSWER_TOKENS = 1024
 GPU_HOUR_VARIABLE = "IMAGEWAVE_GPU_USD_PER_HOUR"
 """Environment variable: USD that an hour of one's own GPU costs, unless the model's row says so."""
 
+MOST_PER_HOUR = 1_000_000
+"""USD; more for an hour is taken for a mistake."""
+
 _NANO = Decimal("1e-9")
 
 
@@ -209,7 +212,7 @@ def gpu_usd_per_hour(model: Model) -> Decimal:
         hourly = Decimal(said)
     except InvalidOperation:
         hourly = Decimal("NaN")
-    if not hourly.is_finite() or hourly < 0:
+    if not (hourly.is_finite() and 0 <= hourly <= MOST_PER_HOUR):
         shown = f"{GPU_HOUR_VARIABLE}={said[:40]!r} is no price" if said else "nobody has said it"
         raise UnknownPrice(
             f"The cost of {model.id!r} needs the hourly price of the GPU, and {shown}.",
