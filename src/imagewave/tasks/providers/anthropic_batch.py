@@ -211,7 +211,7 @@ class AnthropicBatchLane:
         input = self._inputs[handle]
         put_marks(input.file, mark_of(token))
         self._write_down(token, input.requests)
-        try:
+        with self._rest.asked_once():
             batch = self._client.post(
                 f"/{_BATCHES}",
                 content=Upload(input.file),
@@ -221,13 +221,6 @@ class AnthropicBatchLane:
                     "timeout": CREATE_TIMEOUT_S,
                 },
             )
-        except anthropic.APIStatusError as error:
-            fault = self._rest.fault_of(error)
-            if fault.is_clean_no:
-                raise self._rest.rejected(fault) from None
-            raise Unsure(self._rest.message(fault)) from None
-        except self._rest.no_answer as error:
-            raise Unsure(*self._rest.lost(error)) from None
         if not isinstance(batch.id, str) or not batch.id:
             raise Unsure("The Claude API answered without naming the batch.")
         own(self._store, batch.id, token)

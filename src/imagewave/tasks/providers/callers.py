@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 import orjson
-from google.genai.errors import APIError
 from requests import Response
 
 from imagewave.storage.requests import FailureClass, Request
@@ -19,8 +18,8 @@ from imagewave.tasks.providers import (
     openai_batch,
     openai_wire,
 )
+from imagewave.tasks.providers.faults import Fault
 from imagewave.tasks.providers.gemini_faults import read_fault as read_gemini_fault
-from imagewave.tasks.providers.gemini_faults import wait_for
 from imagewave.tasks.providers.jsonl import Line
 from imagewave.tasks.providers.keyed import KeyedSession, realm_of
 from imagewave.tasks.providers.openai_faults import read_fault as read_openai_fault
@@ -126,15 +125,8 @@ class GeminiCaller:
         )
 
     def no(self, response: Response) -> No:
-        error = APIError(response.status_code, _json(response))
-        fault = read_gemini_fault(error)
-        return No(
-            own=bool(fault.status),
-            again=wait_for(error),
-            message=_said("Gemini", fault.http, fault.status, fault.message, self._key),
-            fix=fault.fix,
-            failure=fault.failure,
-        )
+        fault = read_gemini_fault(response.status_code, _json(response), response.headers)
+        return _no("Gemini", fault, self._key)
 
     def wrap(self, line: Mapping[str, Any], response: Response) -> bytes:
         key = orjson.dumps(line["key"])
@@ -183,14 +175,7 @@ class OpenAICaller:
 
     def no(self, response: Response) -> No:
         fault = read_openai_fault(response.status_code, _json(response), response.headers)
-        said = _said("OpenAI", fault.http, fault.code or fault.kind, fault.message, self._key)
-        return No(
-            own=bool(fault.kind),
-            again=fault.wait,
-            message=said,
-            fix=fault.fix,
-            failure=fault.failure,
-        )
+        return _no("OpenAI", fault, self._key)
 
     def wrap(self, line: Mapping[str, Any], response: Response) -> bytes:
         body = response.content
@@ -244,13 +229,7 @@ class AnthropicCaller:
 
     def no(self, response: Response) -> No:
         fault = anthropic_faults.read_fault(response.status_code, _json(response), response.headers)
-        return No(
-            own=bool(fault.kind),
-            again=fault.wait,
-            message=_said("Claude", fault.http, fault.kind, fault.message, self._key),
-            fix=fault.fix,
-            failure=fault.failure,
-        )
+        return _no("Claude", fault, self._key)
 
     def wrap(self, line: Mapping[str, Any], response: Response) -> bytes:
         key = orjson.dumps(line["custom_id"])
@@ -272,5 +251,12 @@ def _json(response: Response) -> Any:
         return None
 
 
-def _said(who: str, http: int, word: str, message: str, key: str) -> str:
-    return f"The {who} API answered {http} {word}: {message.replace(key, '…')}"
+def _no(who: str, fault: Fault, key: str) -> No:
+    said = fault.message.replace(key, "…")
+    return No(
+        own=bool(fault.kind),
+        again=fault.wait,
+        message=f"The {who} API answered {fault.http} {fault.code or fault.kind}: {said}",
+        fix=fault.fix,
+        failure=fault.failure,
+    )

@@ -8,11 +8,10 @@ and can neither resume a download nor receive it at the machine's speed.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx2
-import urllib3
 from google import genai
 from google.genai.errors import APIError
 from google.genai.types import (
@@ -20,29 +19,26 @@ from google.genai.types import (
     HttpOptions,
     UploadFileConfig,
 )
-from requests import RequestException, Response
 
 from imagewave.errors import ImagewaveError
-from imagewave.storage.requests import FailureClass, Request
-from imagewave.tasks.failures import patience
+from imagewave.storage.requests import Request
 from imagewave.tasks.providers.aside import dict_of
-from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of, name_of_loss
-from imagewave.tasks.providers.gemini_faults import Fault, read_fault, wait_for
+from imagewave.tasks.providers.downloads import DROPS, Changed
+from imagewave.tasks.providers.faults import ApiError
+from imagewave.tasks.providers.gemini_faults import read_fault
 from imagewave.tasks.providers.gemini_wire import read_line, request_line
 from imagewave.tasks.providers.jsonl import split_lines
-from imagewave.tasks.providers.keyed import KeyedSession, realm_of, shown
+from imagewave.tasks.providers.keyed import KeyedSession, realm_of
 from imagewave.tasks.providers.protocol import (
     JobState,
     JobStatus,
     Outcome,
-    Rejected,
     ResultsGone,
     Unavailable,
     Unsure,
 )
+from imagewave.tasks.providers.rest import TIMEOUT_S, Api, Rest
 from imagewave.tasks.providers.spool import spooled
-
-T = TypeVar("T")
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 """Environment variables that may hold the key, in the order in which they are looked at."""
@@ -56,16 +52,18 @@ CREATE_TIMEOUT_MS = 30_000
 """Longest silence in `create`. A claimer whose call has lasted longer than its lease may find its
 job created a second time, so this stays well below every lease."""
 
-TIMEOUT_MS = 60_000
-"""Longest silence in any other call."""
-
 PAGE_SIZE = 100
 
-# What a call through Google's client raises when it got no answer, or one that makes no sense.
-_NO_ANSWER = (httpx2.HTTPError, *DROPS, ValueError, KeyError)
-
-# Those of them that speak of the connection. (An answer that is no JSON is a ValueError as well.)
-_NO_CONNECTION = (httpx2.HTTPError, RequestException, urllib3.exceptions.HTTPError)
+_API = Api(
+    name="Gemini",
+    address_variable=BASE_URL_VARIABLE,
+    status_error=APIError,
+    connection_error=httpx2.HTTPError,
+    # It looks into an answer without making sure that it is one.
+    nonsense_error=KeyError,
+    read_fault=read_fault,
+    parts=lambda error: (error.code, error.details, getattr(error.response, "headers", {})),
+)
 
 _STATES: Mapping[str, JobState] = {
     "PENDING": JobState.PENDING,
@@ -101,8 +99,7 @@ class GeminiBatchLane:
     max_bytes = 2_000_000_000
 
     def __init__(self, api_key: str, base_url: str | None = None) -> None:
-        self._key = api_key
-        self._root = f"{(base_url or BASE_URL).rstrip('/')}/{API_VERSION}"
+        root = f"{(base_url or BASE_URL).rstrip('/')}/{API_VERSION}"
         # By itself the client picks its HTTP library, and what it raises, by what is installed, and
         # follows redirects with the key in hand.
         self._client = genai.Client(
@@ -111,12 +108,12 @@ class GeminiBatchLane:
             http_options=HttpOptions(
                 base_url=base_url or BASE_URL,
                 api_version=API_VERSION,
-                timeout=TIMEOUT_MS,
+                timeout=int(TIMEOUT_S * 1000),
                 httpx_client=httpx2.Client(),
             ),
         )
-        self._session = KeyedSession("x-goog-api-key", api_key)
-        self.realm = realm_of(self._root)
+        self._rest = Rest(_API, root, api_key, KeyedSession("x-goog-api-key", api_key))
+        self.realm = realm_of(root)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "GeminiBatchLane":
@@ -135,7 +132,7 @@ class GeminiBatchLane:
 
     def check_access(self) -> None:
         """Asks for one model of the list, which any key that is accepted may see."""
-        self._patiently(lambda: self._get(f"{self._root}/models?pageSize=1").close())
+        self._rest.ask("models?pageSize=1")
 
     def prepare(
         self,
@@ -158,7 +155,7 @@ class GeminiBatchLane:
         ) as spool:
             config = UploadFileConfig(mime_type="application/jsonl", display_name=display_name)
             upload = partial(self._client.files.upload, file=spool.name, config=config)
-            uploaded = self._patiently(upload)
+            uploaded = self._rest.patiently(upload)
         if not uploaded.name:
             raise Unavailable(f"The Gemini API gave the input of {display_name!r} no name.")
         return uploaded.name
@@ -168,15 +165,8 @@ class GeminiBatchLane:
         config = CreateBatchJobConfig(
             display_name=token, http_options=HttpOptions(timeout=CREATE_TIMEOUT_MS)
         )
-        try:
+        with self._rest.asked_once():
             job = self._client.batches.create(model=model, src=handle, config=config)
-        except APIError as error:
-            fault = read_fault(error)
-            if fault.is_clean_no:
-                raise self._rejected(fault) from None
-            raise Unsure(self._message(fault)) from None
-        except _NO_ANSWER as error:
-            raise Unsure(*self._lost(error)) from None
         if not job.name:
             raise Unsure("The Gemini API answered without naming the job.")
         return job.name
@@ -185,7 +175,7 @@ class GeminiBatchLane:
         """Looks through the whole list of the project's jobs; the service cannot search."""
         return [
             str(job["name"])
-            for job in self._jobs()
+            for job in self._pages("batches", "operations")
             if dict_of(job.get("metadata")).get("displayName") == token
         ]
 
@@ -196,7 +186,7 @@ class GeminiBatchLane:
             Rejected: a clean no, such as for a job that does not exist.
             Unavailable: no answer in every try.
         """
-        return _status(name, self._ask(quote(name)))
+        return _status(name, self._rest.ask(quote(name)))
 
     def results(self, name: str, kinds: Callable[[str], bool]) -> Iterator[Outcome]:
         """Streams the result file; a dropped connection is resumed where it dropped.
@@ -205,21 +195,19 @@ class GeminiBatchLane:
             ResultsGone: the job left no results, or Google has deleted them.
             Unavailable: the connection dropped in every try; what came until then was yielded.
         """
-        file = _result_file(self._ask(quote(name)))
+        file = _result_file(self._rest.ask(quote(name)))
         if file is None:
             raise ResultsGone(f"The batch {name} has left no results.")
         try:
-            chunks = chunks_of(partial(self._open, file), _may_pass)
-            for line in split_lines(chunks):
+            for line in split_lines(self._rest.chunks(f"{quote(file)}:download?alt=media")):
                 yield read_line(line, kinds)
-        except APIError as error:
-            fault = read_fault(error)
+        except ApiError as error:
             # Google answers 403 for a file that is not there, as it does for somebody else's.
-            if fault.http in (403, 404, 410):
-                raise ResultsGone(f"{self._message(fault)} ({name})") from None
-            raise self._unavailable(fault) from None
+            if error.fault.http in (403, 404, 410):
+                raise ResultsGone(f"{self._rest.message(error.fault)} ({name})") from None
+            raise self._rest.unavailable(error.fault) from None
         except (*DROPS, Changed) as error:
-            raise Unavailable(*self._lost(error)) from None
+            raise Unavailable(*self._rest.lost(error)) from None
 
     def cancel(self, name: str) -> None:
         """Asks for the job to stop; that it has already ended is no error.
@@ -228,7 +216,7 @@ class GeminiBatchLane:
             Rejected: a clean no, such as for a job that does not exist.
             Unavailable: no answer in every try.
         """
-        self._patiently(partial(self._client.batches.cancel, name=name))
+        self._rest.patiently(partial(self._client.batches.cancel, name=name))
 
     def models(self) -> list[str]:
         """The ids of the models that the API lists for this key.
@@ -240,84 +228,15 @@ class GeminiBatchLane:
         names = (str(model.get("name", "")) for model in self._pages("models", "models"))
         return [name.removeprefix("models/") for name in names]
 
-    def _jobs(self) -> Iterator[dict[str, Any]]:
-        return self._pages("batches", "operations")
-
     def _pages(self, path: str, of: str) -> Iterator[dict[str, Any]]:
         page_token = ""
         while True:
             query = urlencode({"pageSize": PAGE_SIZE, "pageToken": page_token})
-            page = self._ask(f"{path}?{query}")
+            page = self._rest.ask(f"{path}?{query}")
             yield from page.get(of, ())
             page_token = page.get("nextPageToken", "")
             if not page_token:
                 return
-
-    def _ask(self, path: str) -> dict[str, Any]:
-        def ask() -> dict[str, Any]:
-            answer = self._get(f"{self._root}/{path}").json()
-            if not isinstance(answer, dict):
-                raise Dropped("the answer is no JSON object")
-            return answer
-
-        return self._patiently(ask)
-
-    def _open(self, file: str, position: int) -> Response:
-        headers = {"Range": f"bytes={position}-"} if position else {}
-        return self._get(
-            f"{self._root}/{quote(file)}:download?alt=media",
-            headers=headers,
-            stream=True,
-        )
-
-    def _get(self, url: str, **options: Any) -> Response:
-        response = self._session.get(url, timeout=TIMEOUT_MS / 1000, **options)
-        if response.status_code not in (200, 206):
-            with response:
-                APIError.raise_for_response(response)
-        return response
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """The call's answer, asked for as often as its failures allow; never used for `create`."""
-        try:
-            for attempt in patience(_may_pass):
-                with attempt:
-                    answer = call()
-        except APIError as error:
-            fault = read_fault(error)
-            if fault.is_clean_no and fault.failure is not FailureClass.TRANSIENT:
-                raise self._rejected(fault) from None
-            raise self._unavailable(fault) from None
-        except _NO_ANSWER as error:
-            raise Unavailable(*self._lost(error)) from None
-        return answer
-
-    def _rejected(self, fault: Fault) -> Rejected:
-        return Rejected(self._message(fault), fault.fix, fault.failure, fault.retry_after)
-
-    def _unavailable(self, fault: Fault) -> Unavailable:
-        return Unavailable(self._message(fault), fault.fix)
-
-    def _message(self, fault: Fault) -> str:
-        # The original error is not chained to what is raised: it, too, may quote the key.
-        said = fault.message.replace(self._key, "…")
-        return f"The Gemini API answered {fault.http} {fault.status}: {said}"
-
-    def _lost(self, error: Exception) -> tuple[str, str]:
-        """What to say of a call without a proper answer, and what may help."""
-        if isinstance(error, _NO_CONNECTION) and not isinstance(error, ValueError):
-            return (
-                f"No answer from the Gemini API at {shown(self._root)}: {name_of_loss(error)}.",
-                f"Check the network and {BASE_URL_VARIABLE}.",
-            )
-        said = str(error).replace(self._key, "…")
-        return f"No proper answer from the Gemini API: {type(error).__name__}: {said}", ""
-
-
-def _may_pass(error: Exception) -> bool | float:
-    if isinstance(error, APIError):
-        return wait_for(error)
-    return isinstance(error, _NO_ANSWER)
 
 
 def _status(name: str, operation: Mapping[str, Any]) -> JobStatus:

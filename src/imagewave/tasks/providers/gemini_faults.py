@@ -1,19 +1,12 @@
 """What an error answer of the Gemini API means: its class, when to come back, and what to do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from google.genai.errors import APIError
-
-from imagewave.storage.requests import FailureClass
-from imagewave.tasks.failures import DOUBTFUL_HTTP, of_http
-
-LONGEST_WAIT = 120.0
-"""Seconds for which a call waits by itself; who is told to wait longer should come back later."""
+from imagewave.tasks.providers.faults import Fault, seconds_told
 
 _FIXES: Mapping[str, str] = MappingProxyType(
     {
@@ -29,37 +22,15 @@ _FIXES: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One error answer; `status` is Google's word for it, "" where the answer was not Google's."""
-
-    http: int
-    status: str
-    message: str
-    retry_after: float | None
-
-    @property
-    def failure(self) -> FailureClass:
-        """The class that decides about another try."""
-        return of_http(self.http)
-
-    @property
-    def is_clean_no(self) -> bool:
-        """Whether it proves that nothing was accepted: Google itself refused the request."""
-        return 400 <= self.http < 500 and self.http not in DOUBTFUL_HTTP and bool(self.status)
-
-    @property
-    def fix(self) -> str:
-        """What a user can do about it."""
-        return _FIXES.get(self.status, "")
-
-
-def read_fault(error: APIError, now: datetime | None = None) -> Fault:
+def read_fault(
+    http: int, body: object, headers: Mapping[str, str], now: datetime | None = None
+) -> Fault:
     """Reads `{"error": {code, message, status, details}}` and the hints in its details."""
-    body = error.details.get("error") if isinstance(error.details, dict) else None
-    fields: dict[str, Any] = body if isinstance(body, dict) else {}
+    said: dict[str, Any] = body if isinstance(body, dict) else {}
+    inner = said.get("error")
+    fields: dict[str, Any] = inner if isinstance(inner, dict) else {}
     status = fields.get("status") if isinstance(fields.get("status"), str) else ""
-    retry_after: float | None = None
+    retry_after = seconds_told(headers)
     details = fields.get("details")
     for detail in details if isinstance(details, list) else []:
         if not isinstance(detail, dict):
@@ -72,21 +43,13 @@ def read_fault(error: APIError, now: datetime | None = None) -> Fault:
         elif kind == "QuotaFailure" and "PerDay" in str(detail.get("violations")):
             retry_after = _until_midnight_pacific(now)
     return Fault(
-        http=error.code,
-        status=status or "",
-        message=str(fields.get("message") or error.message or f"HTTP {error.code}"),
+        http=http,
+        kind=status or "",
+        code="",
+        message=str(fields.get("message") or said.get("message") or f"HTTP {http}"),
         retry_after=retry_after,
+        fix=_FIXES.get(status or "", ""),
     )
-
-
-def wait_for(error: APIError) -> bool | float:
-    """Whether a call that got this answer may be made again, or after how many seconds."""
-    fault = read_fault(error)
-    if fault.failure is not FailureClass.TRANSIENT:
-        return False
-    if fault.retry_after is None:
-        return True
-    return fault.retry_after <= LONGEST_WAIT and fault.retry_after
 
 
 def _seconds(delay: object, otherwise: float | None) -> float | None:

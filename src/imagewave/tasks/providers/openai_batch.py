@@ -150,7 +150,7 @@ class OpenAIBatchLane:
     def create(self, handle: str, model: str, token: str) -> str:
         """Creates the batch in one attempt; `token` goes into its metadata."""
         endpoint, _, file = handle.partition(" ")
-        try:
+        with self._rest.asked_once():
             batch = self._client.batches.create(
                 input_file_id=file,
                 endpoint=endpoint,  # type: ignore[arg-type]
@@ -158,13 +158,6 @@ class OpenAIBatchLane:
                 metadata={TOKEN: token},
                 timeout=CREATE_TIMEOUT_S,
             )
-        except openai.APIStatusError as error:
-            fault = self._rest.fault_of(error)
-            if fault.is_clean_no:
-                raise self._rest.rejected(fault) from None
-            raise Unsure(self._rest.message(fault)) from None
-        except self._rest.no_answer as error:
-            raise Unsure(*self._rest.lost(error)) from None
         if not isinstance(batch.id, str) or not batch.id:
             raise Unsure("The OpenAI API answered without naming the batch.")
         return batch.id

@@ -5,6 +5,7 @@ so that downloads resume where they dropped and arrive at the machine's speed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from imagewave.tasks.failures import patience
 from imagewave.tasks.providers.downloads import DROPS, Dropped, chunks_of, name_of_loss
 from imagewave.tasks.providers.faults import ApiError, Fault
 from imagewave.tasks.providers.keyed import KeyedSession, shown
-from imagewave.tasks.providers.protocol import Rejected, Unavailable
+from imagewave.tasks.providers.protocol import Rejected, Unavailable, Unsure
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class Api:
 
     `status_error`, `connection_error` and `nonsense_error` are what its client raises for an error
     answer, for none, and for one that makes no sense; `read_fault(http, body, headers)` reads an
-    error answer.
+    error answer, and `parts(error)` gives these three of one that the client raised.
     """
 
     name: str
@@ -41,6 +42,11 @@ class Api:
     connection_error: type[Exception]
     nonsense_error: type[Exception]
     read_fault: Callable[[int, object, Mapping[str, str]], Fault]
+    parts: Callable[[Any], tuple[int, object, Mapping[str, str]]] = lambda error: (
+        error.status_code,
+        error.body,
+        error.response.headers,
+    )
 
 
 class Rest:
@@ -56,7 +62,7 @@ class Rest:
         self._session = session
         # What a call gets no answer from, or one that makes no sense. (An answer that is no JSON
         # is a ValueError.)
-        self.no_answer = (
+        self._no_answer = (
             api.connection_error,
             api.nonsense_error,
             httpx2.HTTPError,
@@ -110,23 +116,39 @@ class Rest:
                 with attempt:
                     answer = call()
         except (ApiError, self._api.status_error) as error:
-            fault = self.fault_of(error)
+            fault = self._fault_of(error)
             if fault.is_clean_no and fault.failure is not FailureClass.TRANSIENT:
-                raise self.rejected(fault) from None
+                raise self._rejected(fault) from None
             raise self.unavailable(fault) from None
-        except self.no_answer as error:
+        except self._no_answer as error:
             raise Unavailable(*self.lost(error)) from None
         return answer
 
-    def fault_of(self, error: Exception) -> Fault:
+    @contextmanager
+    def asked_once(self) -> Iterator[None]:
+        """For the one call of `create`: what it raises becomes a clean no, or doubt.
+
+        Raises:
+            Rejected: a clean no.
+            Unsure: anything else.
+        """
+        try:
+            yield
+        except self._api.status_error as error:
+            fault = self._fault_of(error)
+            if fault.is_clean_no:
+                raise self._rejected(fault) from None
+            raise Unsure(self.message(fault)) from None
+        except self._no_answer as error:
+            raise Unsure(*self.lost(error)) from None
+
+    def _fault_of(self, error: Exception) -> Fault:
         """What an error answer means, whichever way it came."""
         if isinstance(error, ApiError):
             return error.fault
-        answer: Any = error
-        return self._api.read_fault(answer.status_code, answer.body, answer.response.headers)
+        return self._api.read_fault(*self._api.parts(error))
 
-    def rejected(self, fault: Fault) -> Rejected:
-        """The fault as a clean no."""
+    def _rejected(self, fault: Fault) -> Rejected:
         return Rejected(self.message(fault), fault.fix, fault.failure, fault.retry_after)
 
     def unavailable(self, fault: Fault) -> Unavailable:
@@ -161,9 +183,9 @@ class Rest:
 
     def _may_pass(self, error: Exception, also: Callable[[Fault], bool] | None) -> bool | float:
         if isinstance(error, ApiError | self._api.status_error):
-            fault = self.fault_of(error)
+            fault = self._fault_of(error)
             return (also is not None and also(fault)) or fault.wait
-        return isinstance(error, self.no_answer)
+        return isinstance(error, self._no_answer)
 
 
 def _json(response: Response) -> object:
