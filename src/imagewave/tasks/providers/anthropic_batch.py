@@ -36,9 +36,7 @@ from imagewave.tasks.providers.anthropic_wire import (
     request_line,
 )
 from imagewave.tasks.providers.aside import count_of, dict_of, dicts_of, text_of
-from imagewave.tasks.providers.downloads import DROPS, Changed
-from imagewave.tasks.providers.faults import ApiError, Fault
-from imagewave.tasks.providers.jsonl import split_lines
+from imagewave.tasks.providers.faults import Fault
 from imagewave.tasks.providers.keyed import KeyedSession, realm_of
 from imagewave.tasks.providers.protocol import (
     JobState,
@@ -288,13 +286,8 @@ class AnthropicBatchLane:
         if not batch.get("results_url"):
             raise ResultsGone(f"The batch {name} has left no results, or they were archived.")
         path = f"{_BATCHES}/{quote(name)}/results"
-        try:
-            for line in split_lines(self._rest.chunks(path, also=_unknown)):
-                yield read_line(line)
-        except ApiError as error:
-            raise self._rest.unavailable(error.fault) from None
-        except (*DROPS, Changed) as error:
-            raise Unavailable(*self._rest.lost(error)) from None
+        for line in self._rest.lines(path, also=_unknown):
+            yield read_line(line)
 
     def cancel(self, name: str) -> None:
         """Asks for the batch to stop; that it has already ended is no error.
@@ -332,15 +325,10 @@ class AnthropicBatchLane:
             return None
         name = text_of(batch.get("id"))
         path = f"{_BATCHES}/{quote(name)}/results"
-        try:
-            if batch.get("results_url"):
-                for line in split_lines(self._rest.chunks(path, also=_unknown)):
-                    if (mark := mark_in(line)) is not None:
-                        return mark
-        except ApiError as error:
-            raise self._rest.unavailable(error.fault) from None
-        except (*DROPS, Changed) as error:
-            raise Unavailable(*self._rest.lost(error)) from None
+        if batch.get("results_url"):
+            for line in self._rest.lines(path, also=_unknown):
+                if (mark := mark_in(line)) is not None:
+                    return mark
         raise Undecided(
             f"The batch {name} may be the one that is looked for; its results are gone.",
             "Delete it at Claude if it is not, and run the wave again.",

@@ -23,11 +23,8 @@ from google.genai.types import (
 from imagewave.errors import ImagewaveError
 from imagewave.storage.requests import Request
 from imagewave.tasks.providers.aside import dict_of
-from imagewave.tasks.providers.downloads import DROPS, Changed
-from imagewave.tasks.providers.faults import ApiError
 from imagewave.tasks.providers.gemini_faults import read_fault
 from imagewave.tasks.providers.gemini_wire import read_line, request_line
-from imagewave.tasks.providers.jsonl import split_lines
 from imagewave.tasks.providers.keyed import KeyedSession, realm_of
 from imagewave.tasks.providers.protocol import (
     JobState,
@@ -198,16 +195,10 @@ class GeminiBatchLane:
         file = _result_file(self._rest.ask(quote(name)))
         if file is None:
             raise ResultsGone(f"The batch {name} has left no results.")
-        try:
-            for line in split_lines(self._rest.chunks(f"{quote(file)}:download?alt=media")):
-                yield read_line(line, kinds)
-        except ApiError as error:
-            # Google answers 403 for a file that is not there, as it does for somebody else's.
-            if error.fault.http in (403, 404, 410):
-                raise ResultsGone(f"{self._rest.message(error.fault)} ({name})") from None
-            raise self._rest.unavailable(error.fault) from None
-        except (*DROPS, Changed) as error:
-            raise Unavailable(*self._rest.lost(error)) from None
+        # Google answers 403 for a file that is not there, as it does for somebody else's.
+        lines = self._rest.lines(f"{quote(file)}:download?alt=media", gone=(403, 404, 410))
+        for line in lines:
+            yield read_line(line, kinds)
 
     def cancel(self, name: str) -> None:
         """Asks for the job to stop; that it has already ended is no error.

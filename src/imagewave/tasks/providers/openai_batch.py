@@ -11,9 +11,6 @@ import openai
 from imagewave.errors import ImagewaveError
 from imagewave.storage.requests import FailureClass, Request
 from imagewave.tasks.providers.aside import dict_of, dicts_of
-from imagewave.tasks.providers.downloads import DROPS, Changed
-from imagewave.tasks.providers.faults import ApiError
-from imagewave.tasks.providers.jsonl import split_lines
 from imagewave.tasks.providers.keyed import KeyedSession, realm_of
 from imagewave.tasks.providers.openai_faults import read_fault
 from imagewave.tasks.providers.openai_wire import endpoint_of, read_line, request_line
@@ -23,7 +20,6 @@ from imagewave.tasks.providers.protocol import (
     Outcome,
     Rejected,
     ResultsGone,
-    Unavailable,
     Unsure,
 )
 from imagewave.tasks.providers.rest import TIMEOUT_S, Api, Rest
@@ -193,16 +189,12 @@ class OpenAIBatchLane:
         ]
         gone = "" if files else f"The batch {name} has left no results."
         for file in files:
+            path = f"files/{quote(str(file))}/content"
             try:
-                path = f"files/{quote(str(file))}/content"
-                for line in split_lines(self._rest.chunks(path)):
+                for line in self._rest.lines(path, gone=(403, 404, 410)):
                     yield read_line(line, wants_image)
-            except ApiError as error:
-                if error.fault.http not in (403, 404, 410):
-                    raise self._rest.unavailable(error.fault) from None
-                gone = f"{self._rest.message(error.fault)} ({name})"
-            except (*DROPS, Changed) as error:
-                raise Unavailable(*self._rest.lost(error)) from None
+            except ResultsGone as lost:  # the other file may be there
+                gone = lost.message
         if gone:
             raise ResultsGone(gone)
 

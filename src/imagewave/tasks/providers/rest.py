@@ -4,7 +4,7 @@ What is asked for by GET goes by plain HTTP with the same key and address as the
 so that downloads resume where they dropped and arrive at the machine's speed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,11 @@ from requests import RequestException, Response
 
 from imagewave.storage.requests import FailureClass
 from imagewave.tasks.failures import patience
-from imagewave.tasks.providers.downloads import DROPS, Dropped, chunks_of, name_of_loss
+from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of, name_of_loss
 from imagewave.tasks.providers.faults import ApiError, Fault
+from imagewave.tasks.providers.jsonl import Line, split_lines
 from imagewave.tasks.providers.keyed import KeyedSession, shown
-from imagewave.tasks.providers.protocol import Rejected, Unavailable, Unsure
+from imagewave.tasks.providers.protocol import Rejected, ResultsGone, Unavailable, Unsure
 
 T = TypeVar("T")
 
@@ -90,19 +91,35 @@ class Rest:
 
         return self.patiently(ask, also)
 
-    def chunks(self, path: str, also: Callable[[Fault], bool] | None = None) -> Iterator[bytes]:
-        """The bytes at the path, in order and each once; drops are resumed.
+    def lines(
+        self,
+        path: str,
+        *,
+        gone: Collection[int] = (),
+        also: Callable[[Fault], bool] | None = None,
+    ) -> Iterator[Line]:
+        """The lines of the file at the path, in order and each once; drops are resumed.
+
+        `gone` are the HTTP statuses that say that it is not there; `also` as for `ask`.
 
         Raises:
-            ApiError: the service refused.
-            DROPS, Changed: as `chunks_of` does.
+            ResultsGone: one of these.
+            Unavailable: any other refusal, or the connection dropped in every try; the lines that
+                came until then were yielded.
         """
 
         def open_at(position: int) -> Response:
             headers = {"Range": f"bytes={position}-"} if position else {}
             return self._get(f"{self.root}/{path}", headers=headers, stream=True)
 
-        return chunks_of(open_at, partial(self._may_pass, also=also))
+        try:
+            yield from split_lines(chunks_of(open_at, partial(self._may_pass, also=also)))
+        except ApiError as error:
+            if error.fault.http in gone:
+                raise ResultsGone(self._message(error.fault)) from None
+            raise self._unavailable(error.fault) from None
+        except (*DROPS, Changed) as error:
+            raise Unavailable(*self._lost(error)) from None
 
     def patiently(self, call: Callable[[], T], also: Callable[[Fault], bool] | None = None) -> T:
         """The call's answer, asked for as often as its failures allow; never used for `create`.
@@ -119,9 +136,9 @@ class Rest:
             fault = self._fault_of(error)
             if fault.is_clean_no and fault.failure is not FailureClass.TRANSIENT:
                 raise self._rejected(fault) from None
-            raise self.unavailable(fault) from None
+            raise self._unavailable(fault) from None
         except self._no_answer as error:
-            raise Unavailable(*self.lost(error)) from None
+            raise Unavailable(*self._lost(error)) from None
         return answer
 
     @contextmanager
@@ -138,9 +155,9 @@ class Rest:
             fault = self._fault_of(error)
             if fault.is_clean_no:
                 raise self._rejected(fault) from None
-            raise Unsure(self.message(fault)) from None
+            raise Unsure(self._message(fault)) from None
         except self._no_answer as error:
-            raise Unsure(*self.lost(error)) from None
+            raise Unsure(*self._lost(error)) from None
 
     def _fault_of(self, error: Exception) -> Fault:
         """What an error answer means, whichever way it came."""
@@ -149,19 +166,18 @@ class Rest:
         return self._api.read_fault(*self._api.parts(error))
 
     def _rejected(self, fault: Fault) -> Rejected:
-        return Rejected(self.message(fault), fault.fix, fault.failure, fault.retry_after)
+        return Rejected(self._message(fault), fault.fix, fault.failure, fault.retry_after)
 
-    def unavailable(self, fault: Fault) -> Unavailable:
-        """The fault as no answer."""
-        return Unavailable(self.message(fault), fault.fix)
+    def _unavailable(self, fault: Fault) -> Unavailable:
+        return Unavailable(self._message(fault), fault.fix)
 
-    def message(self, fault: Fault) -> str:
+    def _message(self, fault: Fault) -> str:
         """What the service said."""
         # The original error is not chained to what is raised: it, too, may quote the key.
         said = fault.message.replace(self._key, "…")
         return f"The {self._api.name} API answered {fault.http} {fault.code or fault.kind}: {said}"
 
-    def lost(self, error: Exception) -> tuple[str, str]:
+    def _lost(self, error: Exception) -> tuple[str, str]:
         """What to say of a call without a proper answer, and what may help."""
         if isinstance(error, self._no_connection) and not isinstance(error, ValueError):
             what = name_of_loss(error)
