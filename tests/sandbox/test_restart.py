@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from imagewave.errors import ImagewaveError
 from imagewave.sandbox import disk
 from imagewave.sandbox.embedded import EmbeddedSandbox
 
-from .conftest import FAST, Bench, client_for, request_row
+from .conftest import FAST, LITE, Bench, client_for, request_row
 
 _ROWS = [request_row(f"r{i}", f"a boat {i}") for i in range(40)]
 
@@ -68,6 +69,26 @@ def test_a_torn_ledger_line_is_dropped_and_offered_again(tmp_path: Path) -> None
         assert job.dest is not None
         content = bench.client.files.download(file=str(job.dest.file_name))
         assert len(content.splitlines()) == 3
+
+
+def test_a_full_disk_is_told_at_once_and_the_job_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    state, settings = tmp_path / "state", {**FAST, "tiny": 1}
+    sandbox = EmbeddedSandbox(state, settings=settings)
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        sandbox.start()  # its files may not grow beyond that: it is a disk's end, within our means
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    bench = _bench(sandbox, state)
+    with pytest.raises(Exception, match=r"500.* \[Errno 27\] File too large"):
+        bench.client.batches.create(model=LITE, src=[{"contents": "a boat " * 5000}])
+    name = bench.create(tmp_path, _ROWS[:1])
+    with pytest.raises(Exception, match=rf"400.*{state}/jobs broke off: \[Errno 27\] File too lar"):
+        bench.wait(name)
+    sandbox.stop()
+    with EmbeddedSandbox(state, settings=settings) as again:
+        assert _bench(again, state).wait(name).state == types.JobState.JOB_STATE_SUCCEEDED
 
 
 def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:

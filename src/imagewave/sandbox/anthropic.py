@@ -32,7 +32,7 @@ from imagewave.sandbox.http import FileSlice, Hangup, json_body, json_response
 from imagewave.sandbox.jobs import CANCELLED, EXPIRED, Job
 from imagewave.sandbox.models import listed
 from imagewave.sandbox.service import Service
-from imagewave.sandbox.wire import ApiError
+from imagewave.sandbox.wire import ApiError, answer_to
 
 _BATCHES = f"{MESSAGES}/batches"
 _WINDOW = timedelta(hours=24)
@@ -55,7 +55,7 @@ def build_app(service: Service) -> Starlette:
             Route(_BATCHES + "/{name}/cancel", api.cancel, methods=["POST"]),
             Route(_BATCHES + "/{name}/results", api.results, methods=["GET"]),
         ],
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error},
+        exception_handlers={ApiError: _api_error, OSError: _api_error, HTTPException: _http_error},
     )
 
 
@@ -269,8 +269,7 @@ def _broken() -> ApiError:
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    status, body, headers = error_of(error)
+    status, body, headers = error_of(answer_to(error))
     return json_response(body, status, headers)
 
 

@@ -14,7 +14,7 @@ from imagewave.sandbox import anthropic, control, gemini, image_server, openai
 from imagewave.sandbox.config import Config
 from imagewave.sandbox.http import json_response
 from imagewave.sandbox.service import Service
-from imagewave.sandbox.wire import ApiError
+from imagewave.sandbox.wire import ApiError, answer_to
 
 
 def build_app(root: Path, config: Config) -> Starlette:
@@ -30,7 +30,11 @@ def build_app(root: Path, config: Config) -> Starlette:
     app = Starlette(
         routes=[*control.routes(service), *gemini.routes(service)],
         lifespan=lifespan,
-        exception_handlers={ApiError: _google_error, HTTPException: _http_error},
+        exception_handlers={
+            ApiError: _google_error,
+            OSError: _google_error,
+            HTTPException: _http_error,
+        },
     )
     app.add_middleware(
         _Keys,
@@ -101,8 +105,8 @@ def _key_error(request: Request) -> ApiError | None:
 
 
 async def _google_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    return json_response(error.body(), error.http_code)
+    answer = answer_to(error)
+    return json_response(answer.body(), answer.http_code)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -15,6 +15,7 @@ from imagewave.sandbox.disk import EXIT_IN_USE
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
+_KEY = "any-key-will-do"
 
 
 class EmbeddedSandbox:
@@ -73,12 +74,13 @@ class EmbeddedSandbox:
 
     def environment(self) -> dict[str, str]:
         """Keys and addresses by which every provider's client finds the running child."""
+        # Clients blot the key out of what they print; so it is no word of a path or a message.
         return {
-            "GEMINI_API_KEY": "sandbox",
+            "GEMINI_API_KEY": _KEY,
             "GOOGLE_GEMINI_BASE_URL": self.url,
-            "OPENAI_API_KEY": "sandbox",
+            "OPENAI_API_KEY": _KEY,
             "OPENAI_BASE_URL": f"{self.url}/v1",
-            "ANTHROPIC_API_KEY": "sandbox",
+            "ANTHROPIC_API_KEY": _KEY,
             "ANTHROPIC_BASE_URL": self.url,
         }
 

@@ -23,7 +23,7 @@ from imagewave.sandbox.calls import answer_call
 from imagewave.sandbox.http import Hangup, json_body, json_response
 from imagewave.sandbox.models import served
 from imagewave.sandbox.service import Service
-from imagewave.sandbox.wire import ApiError, Ask
+from imagewave.sandbox.wire import ApiError, Ask, answer_to
 from imagewave.storage.catalog import Model
 
 PREFIX = "/gpu/"
@@ -57,7 +57,7 @@ def build_app(service: Service) -> Starlette:
             Route("/gpu/v1/images/generations", server.draw, methods=["POST"]),
             Route("/gpu/v1/images/edits", server.draw, methods=["POST"]),
         ],
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error},
+        exception_handlers={ApiError: _api_error, OSError: _api_error, HTTPException: _http_error},
     )
 
 
@@ -161,8 +161,8 @@ async def _form(request: Request) -> tuple[dict[str, Any], tuple[bytes, ...]]:
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    return json_response({"detail": error.message}, _STATUS[error.status])
+    answer = answer_to(error)
+    return json_response({"detail": answer.message}, _STATUS[answer.status])
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -27,6 +27,7 @@ from imagewave.sandbox.files import FileStore
 from imagewave.sandbox.ledger import Entry, Ledger
 from imagewave.sandbox.models import known
 from imagewave.sandbox.results import GEMINI, BadInput, Dialect, Setting, write_results
+from imagewave.sandbox.wire import ApiError
 from imagewave.storage.catalog import Model
 
 _LOG = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class Jobs:
         }
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="sandbox-draw")
         self._closing = False
+        self._broken: BaseException | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed: dict[str, asyncio.Event] = {}
 
@@ -152,7 +154,8 @@ class Jobs:
         endpoint: str = "",
         metadata: dict[str, str] | None = None,
     ) -> Job:
-        """Accepts a job; its input must already stand in `input_path(job_id)`."""
+        """Accepts a job; its input must already stand in `input_path(job_id)`. Raises as `get`."""
+        self._refuse_if_broken()
         config, now = self._config(), time.time()
         dealt = {name: fault for name in _DEALT if (fault := self._faults.take(name))}
         starts = now + config.pending_s
@@ -175,11 +178,17 @@ class Jobs:
         return job
 
     def get(self, job_id: str) -> Job | None:
-        """The job, or None."""
+        """The job, or None.
+
+        Raises:
+            ApiError: a job has broken off, as on a full disk; a restart takes it up again.
+        """
+        self._refuse_if_broken()
         return self._jobs.get(job_id)
 
     def all(self) -> list[Job]:
-        """Every job, newest first."""
+        """Every job, newest first; raises as `get` does."""
+        self._refuse_if_broken()
         return sorted(self._jobs.values(), key=lambda job: (-job.created, job.id))
 
     def open_count(self) -> int:
@@ -219,7 +228,7 @@ class Jobs:
     def _follow(self, job_id: str) -> None:
         self._changed[job_id] = asyncio.Event()
         task = asyncio.create_task(self._run(job_id), name=f"sandbox-job-{job_id}")
-        task.add_done_callback(_report)
+        task.add_done_callback(self._report)
         self._tasks[job_id] = task
 
     async def _run(self, job_id: str) -> None:
@@ -280,6 +289,21 @@ class Jobs:
             job.endpoint,
             setting,
         )
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        """Makes what broke a job loud, instead of a job that never ends."""
+        if not task.cancelled() and (error := task.exception()):
+            _LOG.error("%s broke", task.get_name(), exc_info=error)
+            self._broken = error
+
+    def _refuse_if_broken(self) -> None:
+        # A clean no: who gets a 5xx comes back for ever. No job's end could be written down.
+        if self._broken:
+            raise ApiError(
+                "INVALID_ARGUMENT",
+                f"Its work in {self._root} broke off: {self._broken}. Put that right and start it"
+                " again: it goes on where it was.",
+            )
 
     def _is_over(self, job_id: str) -> bool:
         """Whether the job was cancelled or deleted."""
@@ -373,12 +397,6 @@ def _dialect_of(job: Job) -> Dialect:
     if job.endpoint == MESSAGES:
         return anthropic_results.DIALECT
     return openai_results.dialect(job.endpoint) if job.endpoint else GEMINI
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """Makes a defect of the sandbox loud instead of a job that never ends."""
-    if not task.cancelled() and (error := task.exception()):
-        _LOG.error("%s broke", task.get_name(), exc_info=error)
 
 
 async def _sleep_until(moment: float) -> None:

@@ -35,7 +35,7 @@ from imagewave.sandbox.openai_wire import (
 )
 from imagewave.sandbox.results import count_lines
 from imagewave.sandbox.service import Service
-from imagewave.sandbox.wire import ApiError
+from imagewave.sandbox.wire import ApiError, answer_to
 
 _STATES = {
     PENDING: "validating",
@@ -69,7 +69,7 @@ def build_app(service: Service) -> Starlette:
             Route("/v1/batches/{name}", api.get_batch, methods=["GET"]),
             Route("/v1/batches/{name}/cancel", api.cancel, methods=["POST"]),
         ],
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error},
+        exception_handlers={ApiError: _api_error, OSError: _api_error, HTTPException: _http_error},
     )
 
 
@@ -283,8 +283,7 @@ def _broken() -> ApiError:
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    status, body, headers = error_of(error)
+    status, body, headers = error_of(answer_to(error))
     return json_response(body, status, headers)
 
 

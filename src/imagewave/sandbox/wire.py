@@ -66,6 +66,13 @@ class ApiError(Exception):
         return {"error": error}
 
 
+def answer_to(error: Exception) -> ApiError:
+    """The error as it is answered: what the disk refused is told as the server's own fault."""
+    if isinstance(error, ApiError):
+        return error
+    return ApiError("INTERNAL", f"Internal error encountered: {error}.")
+
+
 class _Wire(BaseModel):
     # Protobuf's JSON takes both spellings of a field and refuses what it does not know.
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
