@@ -82,7 +82,9 @@ def test_a_full_disk_is_told_at_once_and_the_job_goes_on_when_there_is_room(tmp_
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     bench = _bench(sandbox, state)
     with pytest.raises(Exception, match=r"500.* \[Errno 27\] File too large"):
-        bench.client.batches.create(model=LITE, src=[types.InlinedRequest(contents="a boat " * 5000)])
+        bench.client.batches.create(
+            model=LITE, src=[types.InlinedRequest(contents="a boat " * 5000)]
+        )
     name = bench.create(tmp_path, _ROWS[:1])
     with pytest.raises(Exception, match=rf"400.*{state}/jobs broke off: \[Errno 27\] File too lar"):
         bench.wait(name)

@@ -4,7 +4,9 @@ import asyncio
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -26,9 +28,10 @@ from imagewave.sandbox.anthropic_wire import (
 )
 from imagewave.sandbox.calls import answer_call
 from imagewave.sandbox.disk import write_atomically
+from imagewave.sandbox.faulty import faulty_call, faulty_create, raise_armed, retry_details
 from imagewave.sandbox.files import new_id
 from imagewave.sandbox.gemini_views import newest_first
-from imagewave.sandbox.http import FileSlice, Hangup, json_body, json_response
+from imagewave.sandbox.http import FileSlice, json_body, json_response
 from imagewave.sandbox.jobs import CANCELLED, EXPIRED, Job
 from imagewave.sandbox.models import listed
 from imagewave.sandbox.service import Service
@@ -91,14 +94,11 @@ class _Anthropic:
 
     async def call(self, request: Request) -> Response:
         """A synchronous message."""
-        faults = self._service.faults
-        if fault := faults.take("call_429"):
-            raise _quota(fault["retry_after"])
-        if faults.take("call_500"):
-            raise _broken()
-        payload = await json_body(request)
-        answered = await asyncio.to_thread(self._answer, payload)
-        return Hangup() if faults.take("call_dropped") else json_response(answered)
+
+        async def answer() -> object:
+            return await asyncio.to_thread(self._answer, await json_body(request))
+
+        return await faulty_call(self._service.faults, _fault_error, answer)
 
     def _answer(self, payload: object) -> dict[str, Any]:
         answered = answer_call(self._service, self._calls, to_ask(payload), settled)
@@ -109,22 +109,12 @@ class _Anthropic:
 
     async def create(self, request: Request) -> Response:
         """Accepts a batch; what is wrong with a request's `params` shows in its result."""
-        faults = self._service.faults
-        if faults.take("create_unheard"):
-            return Hangup()
-        if fault := faults.take("create_429"):
-            raise _quota(fault["retry_after"])
-        failing = faults.take("create_500") or faults.take("create_503")
-        if failing and not failing["accepted"]:
-            raise _broken()
-        job = await self._accept(await request.body())
-        if failing:
-            raise _broken()
-        if faults.take("create_dropped"):
-            return Hangup()
-        if slow := faults.take("create_slow"):
-            await asyncio.sleep(slow["seconds"])
-        return json_response(self._view(job, request))
+
+        async def accept() -> Job:
+            return await self._accept(await request.body())
+
+        view = partial(self._view, request=request)
+        return await faulty_create(self._service.faults, _fault_error, accept, view)
 
     async def _accept(self, body: bytes) -> Job:
         service = self._service
@@ -139,7 +129,7 @@ class _Anthropic:
         requests = fields["requests"]
         anthropic_results.check(requests, len(body))
         if service.jobs.open_count() >= service.config.max_jobs:
-            raise _quota(None)
+            raise _fault_error("RESOURCE_EXHAUSTED", {})
         job_id = new_id()
         lines = b"".join(orjson.dumps(row) + b"\n" for row in requests)
         write_atomically(service.jobs.input_path(job_id), lines)
@@ -153,14 +143,12 @@ class _Anthropic:
         )
 
     async def get_batch(self, request: Request) -> Response:
-        if self._service.faults.take("get_500"):
-            raise _broken()
+        raise_armed(self._service.faults, "get_500", "INTERNAL", _fault_error)
         return json_response(self._view(self._job(request), request))
 
     async def list_batches(self, request: Request) -> Response:
         """One page, newest first, after the batch that `after_id` names, or before another."""
-        if self._service.faults.take("list_500"):
-            raise _broken()
+        raise_armed(self._service.faults, "list_500", "INTERNAL", _fault_error)
         query = request.query_params
         limit = query.get("limit", "20")
         if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
@@ -190,8 +178,7 @@ class _Anthropic:
     async def results(self, request: Request) -> Response:
         """The result file, streamed."""
         faults = self._service.faults
-        if faults.take("download_500"):
-            raise _broken()
+        raise_armed(faults, "download_500", "INTERNAL", _fault_error)
         job = self._job(request)
         path = self._service.files.path(job.result or "none")
         if not path.exists():
@@ -258,13 +245,10 @@ def _model_view(name: str) -> dict[str, Any]:
     }
 
 
-def _quota(retry_after: float | None) -> ApiError:
-    details = [] if retry_after is None else [{"retryDelay": f"{retry_after:g}s"}]
-    message = "This request would exceed your organization's rate limit."
-    return ApiError("RESOURCE_EXHAUSTED", message, details)
-
-
-def _broken() -> ApiError:
+def _fault_error(status: str, fault: Mapping[str, Any]) -> ApiError:
+    if status == "RESOURCE_EXHAUSTED":
+        message = "This request would exceed your organization's rate limit."
+        return ApiError(status, message, retry_details(fault.get("retry_after")))
     return ApiError("INTERNAL", "Internal server error")
 
 

@@ -5,6 +5,8 @@ import hashlib
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,9 +16,10 @@ from starlette.routing import Route
 
 from imagewave.sandbox import gemini_files
 from imagewave.sandbox.answers import answer
+from imagewave.sandbox.faulty import faulty_call, faulty_create, raise_armed
 from imagewave.sandbox.files import new_id
 from imagewave.sandbox.gemini_views import batch_view, cut_page, model_view, newest_first
-from imagewave.sandbox.http import Hangup, json_body, json_response
+from imagewave.sandbox.http import json_body, json_response
 from imagewave.sandbox.jobs import Job
 from imagewave.sandbox.ledger import Entry
 from imagewave.sandbox.models import draws, listed
@@ -62,11 +65,11 @@ class _Gemini:
         return json_response(model_view(self._service.model(_name(request), "getModel")))
 
     async def generate(self, request: Request) -> Response:
-        _raise_fault(self._service, "call_429", "RESOURCE_EXHAUSTED")
-        _raise_fault(self._service, "call_500", "INTERNAL")
-        payload = await json_body(request)
-        answered = await asyncio.to_thread(self._answer, _name(request), payload)
-        return Hangup() if self._service.faults.take("call_dropped") else json_response(answered)
+        async def answer() -> object:
+            payload = await json_body(request)
+            return await asyncio.to_thread(self._answer, _name(request), payload)
+
+        return await faulty_call(self._service.faults, _fault_error, answer)
 
     def _answer(self, name: str, payload: object) -> dict[str, Any]:
         service = self._service
@@ -108,23 +111,11 @@ class _Gemini:
         return answered.response
 
     async def create(self, request: Request) -> Response:
-        service = self._service
-        if service.faults.take("create_unheard"):
-            return Hangup()
-        _raise_fault(service, "create_429", "RESOURCE_EXHAUSTED")
-        failing = service.faults.take("create_500")
-        status = "INTERNAL" if failing else "UNAVAILABLE"
-        failing = failing or service.faults.take("create_503")
-        if failing and not failing["accepted"]:
-            raise _fault_error(status, failing)
-        job = await self._accept(_name(request), await json_body(request))
-        if failing:
-            raise _fault_error(status, failing)
-        if service.faults.take("create_dropped"):
-            return Hangup()
-        if slow := service.faults.take("create_slow"):
-            await asyncio.sleep(slow["seconds"])
-        return json_response(batch_view(service, job))
+        async def accept() -> Job:
+            return await self._accept(_name(request), await json_body(request))
+
+        view = partial(batch_view, self._service)
+        return await faulty_create(self._service.faults, _fault_error, accept, view)
 
     async def _accept(self, name: str, payload: Any) -> Job:
         service = self._service
@@ -163,11 +154,11 @@ class _Gemini:
         )
 
     async def get_batch(self, request: Request) -> Response:
-        _raise_fault(self._service, "get_500", "INTERNAL")
+        raise_armed(self._service.faults, "get_500", "INTERNAL", _fault_error)
         return json_response(batch_view(self._service, self._job(request)))
 
     async def list_batches(self, request: Request) -> Response:
-        _raise_fault(self._service, "list_500", "INTERNAL")
+        raise_armed(self._service.faults, "list_500", "INTERNAL", _fault_error)
         now = time.time()
         jobs = self._service.jobs.all()
         listed = [job for job in jobs if not job.endpoint and job.listed_from <= now]
@@ -195,12 +186,7 @@ def _name(request: Request) -> str:
     return str(request.path_params["name"])
 
 
-def _raise_fault(service: Service, name: str, status: str) -> None:
-    if fault := service.faults.take(name):
-        raise _fault_error(status, fault)
-
-
-def _fault_error(status: str, fault: dict[str, Any]) -> ApiError:
+def _fault_error(status: str, fault: Mapping[str, Any]) -> ApiError:
     if status == "RESOURCE_EXHAUSTED":
         return _quota_error("You exceeded your current quota.", "", fault.get("retry_after"))
     message = {"INTERNAL": "Internal error encountered."}.get(

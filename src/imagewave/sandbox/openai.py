@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pybase64
@@ -16,9 +17,10 @@ from starlette.routing import Route
 
 from imagewave.sandbox import openai_files
 from imagewave.sandbox.calls import answer_call
+from imagewave.sandbox.faulty import faulty_call, faulty_create, raise_armed, retry_details
 from imagewave.sandbox.files import new_id
 from imagewave.sandbox.gemini_views import newest_first
-from imagewave.sandbox.http import Hangup, json_body, json_response
+from imagewave.sandbox.http import json_body, json_response
 from imagewave.sandbox.jobs import CANCELLED, EXPIRED, FAILED, PENDING, SUCCEEDED, Job
 from imagewave.sandbox.models import listed
 from imagewave.sandbox.openai_results import first_model
@@ -94,16 +96,13 @@ class _OpenAI:
 
     async def call(self, request: Request) -> Response:
         """A synchronous request."""
-        faults = self._service.faults
-        if fault := faults.take("call_429"):
-            raise _quota(fault["retry_after"])
-        if faults.take("call_500"):
-            raise _broken()
-        path = request.url.path
-        form = "multipart/form-data" in request.headers.get("content-type", "")
-        payload = await _form_payload(request) if form else await json_body(request)
-        answered = await asyncio.to_thread(self._answer, path, payload)
-        return Hangup() if faults.take("call_dropped") else json_response(answered)
+
+        async def answer() -> object:
+            form = "multipart/form-data" in request.headers.get("content-type", "")
+            payload = await _form_payload(request) if form else await json_body(request)
+            return await asyncio.to_thread(self._answer, request.url.path, payload)
+
+        return await faulty_call(self._service.faults, _fault_error, answer)
 
     def _answer(self, endpoint: str, payload: object) -> dict[str, Any]:
         service = self._service
@@ -118,22 +117,11 @@ class _OpenAI:
 
     async def create(self, request: Request) -> Response:
         """Accepts a batch; what is wrong with its input shows when it is validated."""
-        faults = self._service.faults
-        if faults.take("create_unheard"):
-            return Hangup()
-        if fault := faults.take("create_429"):
-            raise _quota(fault["retry_after"])
-        failing = faults.take("create_500") or faults.take("create_503")
-        if failing and not failing["accepted"]:
-            raise _broken()
-        job = await self._accept(await json_body(request))
-        if failing:
-            raise _broken()
-        if faults.take("create_dropped"):
-            return Hangup()
-        if slow := faults.take("create_slow"):
-            await asyncio.sleep(slow["seconds"])
-        return json_response(_batch_view(job))
+
+        async def accept() -> Job:
+            return await self._accept(await json_body(request))
+
+        return await faulty_create(self._service.faults, _fault_error, accept, _batch_view)
 
     async def _accept(self, payload: Any) -> Job:
         service = self._service
@@ -152,7 +140,7 @@ class _OpenAI:
         if stored.mime_type != "batch":
             raise ApiError("INVALID_ARGUMENT", "The file's purpose is not 'batch'.")
         if service.jobs.open_count() >= service.config.max_jobs:
-            raise _quota(None)
+            raise _fault_error("RESOURCE_EXHAUSTED", {})
         job_id = new_id()
         source = service.jobs.input_path(job_id)
         os.link(service.files.path(stored.id), source)
@@ -167,14 +155,12 @@ class _OpenAI:
         )
 
     async def get_batch(self, request: Request) -> Response:
-        if self._service.faults.take("get_500"):
-            raise _broken()
+        raise_armed(self._service.faults, "get_500", "INTERNAL", _fault_error)
         return json_response(_batch_view(self._job(request)))
 
     async def list_batches(self, request: Request) -> Response:
         """One page, newest first, after the batch that `after` names."""
-        if self._service.faults.take("list_500"):
-            raise _broken()
+        raise_armed(self._service.faults, "list_500", "INTERNAL", _fault_error)
         query = request.query_params
         limit = query.get("limit", "20")
         if not limit.isdecimal() or not 1 <= int(limit) <= 100:
@@ -273,12 +259,10 @@ def _batch_view(job: Job) -> dict[str, Any]:
     return view
 
 
-def _quota(retry_after: float | None) -> ApiError:
-    details = [] if retry_after is None else [{"retryDelay": f"{retry_after:g}s"}]
-    return ApiError("RESOURCE_EXHAUSTED", "Rate limit reached for requests.", details)
-
-
-def _broken() -> ApiError:
+def _fault_error(status: str, fault: Mapping[str, Any]) -> ApiError:
+    if status == "RESOURCE_EXHAUSTED":
+        message = "Rate limit reached for requests."
+        return ApiError(status, message, retry_details(fault.get("retry_after")))
     return ApiError("INTERNAL", "The server had an error while processing your request.")
 
 
