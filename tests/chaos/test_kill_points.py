@@ -80,6 +80,42 @@ def test_killed_at_each_point(
     assert (assets(Store.open(store)), outcome(Store.open(store))) == undisturbed
 
 
+@pytest.mark.slow
+def test_killed_while_drafts_are_replaced(bench: Bench) -> None:
+    """All finals of one brief are refused: two drafts are used up, then a third, then a fourth."""
+    briefs = {"boat": "A boat [[sandbox:block_safety@reference]]", "barn": "A red barn"}
+    outcomes = []
+    for chain in (
+        [],
+        [
+            "final.planned:2",
+            "submit.after_create",
+            "final.planned:3",
+            "submit.after_create",
+            "collect.midway",
+            "final.planned:4",
+            "submit.after_accept",
+            "deliver.before",
+        ],
+    ):
+        folder = bench.folder()
+        wave, store = write_wave(folder, briefs=briefs), str(folder / "store")
+        start = len(bench.billed())
+        for point in chain:
+            died = bench.run(wave, store, kill_at=point)
+            assert died.code == -signal.SIGKILL, f"{point} was never reached: {died.err}"
+        finished = bench.run(wave, store)
+        assert finished.code == 0, finished.err
+        opened = Store.open(store)
+        assert check_exactly_once(opened, bench.billed(start)) == 1.0
+        outcomes.append((assets(opened), outcome(opened)))
+
+    assert outcomes[0] == outcomes[1]
+    tried = {(brief, tier) for brief, request_id, _, tier, *_ in outcomes[0][1]}
+    assert tried == {("boat", "draft"), ("boat", "final"), ("barn", "draft"), ("barn", "final")}
+    assert sum(row[0] == "boat" and row[3] == "final" for row in outcomes[0][1]) == 4
+
+
 @pytest.mark.chaos
 def test_random_kills(
     bench: Bench, undisturbed: tuple[dict[str, str], set[tuple[str, ...]]], tmp_path: Path
