@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 from tests.servers import environment, make_bucket, s3_environment, start_moto
+from typer.testing import CliRunner
 
+from imagewave.cli import app
+from imagewave.flows.run import record_wave
 from imagewave.sandbox.embedded import EmbeddedSandbox
+from imagewave.storage import facts
 from imagewave.storage.analytics import query
+from imagewave.storage.reruns import assets_part
 from imagewave.storage.store import Store
+from imagewave.storage.wavefile import load_wave
 
 WAVE = """
 [wave]
@@ -109,6 +115,34 @@ def test_an_image_server_renders_the_drafts_of_a_wave(
     assert query(store, "SELECT accepted, final FROM funnel") == [{"accepted": 1, "final": 1}]
     (costs,) = query(store, "SELECT sum(cost_usd) AS usd FROM costs")
     assert 0 < costs["usd"] < 1
+
+
+@pytest.fixture
+def nothing_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The store, in its folder, of a wave that has ended without a picture."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "covers.toml").write_text(WAVE)
+    wave = load_wave("covers.toml")
+    store = Store.open("store")
+    record_wave(store, wave)
+    facts.append(store, "assets", assets_part(wave.name, wave.revision, 0), [])
+    return store
+
+
+@pytest.mark.usefixtures("nothing_delivered")
+def test_a_wave_that_delivered_nothing_has_an_exit_status_of_its_own() -> None:
+    ended = CliRunner().invoke(app, ["run", "covers.toml", "--store", "store"])
+    assert ended.exit_code == 4
+    assert "short: tulips 0 of 1" in ended.output
+
+
+def test_rerun_takes_the_name_of_a_wave_though_a_folder_has_it(
+    nothing_delivered: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "covers").mkdir()
+    found = CliRunner().invoke(app, ["rerun", "covers", "--store", nothing_delivered.url])
+    assert found.exit_code == 0, found.output
+    assert "no failed request of covers is picked" in found.output
 
 
 def test_a_wave_runs_against_a_bucket(tmp_path: Path, sandbox: EmbeddedSandbox) -> None:

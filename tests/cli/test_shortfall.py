@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.storage.builders import REVISION, WAVE, put, request_id, small_wave
 
-from imagewave.cli.display import print_summary
+from imagewave.cli.display import paid_by, print_summary
 from imagewave.cli.status import status
 from imagewave.storage import facts
 from imagewave.storage.reruns import assets_part
@@ -43,18 +43,54 @@ def test_a_delivered_wave_says_which_briefs_are_short(
 ) -> None:
     _deliver(store)
 
-    print_summary(store, WAVE, spent=True)
+    print_summary(store, WAVE, before=paid_by(store, WAVE))
 
     said = capsys.readouterr().out
     assert "short: quay 0 of 2 — last reason: final refused: IMAGE_SAFETY\n" in said
-    assert f"`imagewave rerun {WAVE} --where \"status = 'refused'\"`" in said
+    again = f"imagewave rerun {WAVE} --where \"status = 'refused'\" --store {store.url}"
+    assert f"try `{again}`, or change the prompts" in said
+    assert "more drafts" not in said, "none passed"
     assert said.count("short:") == 1
+
+
+@pytest.mark.parametrize(
+    ("stopped", "reason", "advice"),
+    [
+        ("refused", "failed: HTTP_404", "try `imagewave rerun"),
+        ("low acceptance", "judge: no tulips", "To get them, change the prompts"),
+        ("cap", "screens: size", "To get them, change the prompts"),
+        ("cap", "like another, which ranks higher", "To get them, ask for more drafts"),
+    ],
+)
+def test_the_advice_goes_by_what_happened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stopped: str, reason: str, advice: str
+) -> None:
+    opened = Store.open(str(tmp_path / "store"))
+    put(opened, "waves", "run-1", HERE | {"file": "w.toml", "spec": "{}", "realm": "sandbox"})
+    brief = {"brief": "quay", "want": 2}
+    put(opened, "briefs", "run-1", HERE | brief | {"text": "A quay", "aspect_ratio": "1:1"})
+    step = {"round": 2, "drafts": 0, "reason": stopped, "accepted": 0, "tried": 8, "cap": 8}
+    put(opened, "steps", "run-1", HERE | brief | step)
+    tried = {"request_id": request_id("q1"), "tier": "draft", "round": 1, "rank": 0}
+    put(
+        opened,
+        "decisions",
+        "run-1",
+        HERE | {"brief": "quay", "decision": "rejected", "reason": reason} | tried,
+    )
+    _deliver(opened)
+
+    assert print_summary(opened, WAVE, before=paid_by(opened, WAVE)) == 0
+
+    said = capsys.readouterr().out
+    assert advice in said
+    assert "status = 'refused'" not in said
 
 
 def test_a_wave_that_still_runs_lacks_nothing_yet(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_summary(store, WAVE, spent=True)
+    print_summary(store, WAVE, before=paid_by(store, WAVE))
 
     assert "short:" not in capsys.readouterr().out
 
@@ -66,7 +102,7 @@ def test_only_the_first_ten_short_briefs_are_listed(
     brief = {"text": "A quay", "want": 1, "aspect_ratio": "1:1"}
     put(store, "briefs", "run-3", *(HERE | brief | {"brief": f"more-{n:02}"} for n in range(12)))
 
-    print_summary(store, WAVE, spent=True)
+    print_summary(store, WAVE, before=paid_by(store, WAVE))
 
     said = capsys.readouterr().out
     assert said.count("short:") == 10

@@ -1,5 +1,8 @@
 """What a wave looks like in the terminal: its progress, then its funnel and its bill."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -8,9 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from imagewave.cli.commands import command
 from imagewave.cli.shortfall import short_briefs, way_out
 from imagewave.storage.analytics import query
 from imagewave.storage.store import Store
+from imagewave.tasks.providers.protocol import CALL_UNANSWERED
 from imagewave.words import counted
 
 if TYPE_CHECKING:
@@ -67,10 +72,28 @@ class ProgressDisplay:
         self._bars.update(self._rows[progress.stage], total=total, completed=done, note=note)
 
 
-def print_summary(store: Store, wave: str, *, spent: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a wave's own requests were answered so far, and what the answers cost, in USD."""
+
+    answers: int
+    usd: Decimal
+
+
+def paid_by(store: Store, wave: str) -> Paid:
+    """What the wave has paid for so far; what other waves cost may come in meanwhile."""
+    (row,) = query(
+        store,
+        "SELECT count(*) AS answers, coalesce(sum(cost_usd), 0) AS usd FROM costs WHERE wave = ?",
+        [wave],
+    )
+    return Paid(row["answers"], Decimal(row["usd"]))
+
+
+def print_summary(store: Store, wave: str, *, before: Paid) -> int:
     """Prints the wave's funnel, its bill so far, what it lacks and the path of its report.
 
-    `spent` says whether this very run had anything to pay for.
+    `before` is what it had paid for before this very run. Returns how many pictures it has.
     """
     console = Console()
     sums = ", ".join(f"sum({name})::BIGINT AS {name}" for name in FUNNEL)
@@ -97,8 +120,8 @@ def print_summary(store: Store, wave: str, *, spent: bool) -> None:
     total = sum(row["usd"] for row in rows)
     bill.add_row("total", "", str(sum(row["requests"] for row in rows)), f"{total:.4f}")
     console.print(bill)
-    if (held := _in_flight(store, wave)) or not spent:
-        console.print(held or "This run cost $0: everything in it was a fact already.")
+    for line in _on_this_run(store, wave, before):
+        console.print(line)
     (cost,) = query(
         store,
         "SELECT cost_per_accepted AS usd FROM cost_per_accepted WHERE wave = ? AND per = 'wave'",
@@ -109,6 +132,29 @@ def print_summary(store: Store, wave: str, *, spent: bool) -> None:
     _print_short(console, store, wave)
     console.print(f"Assets: {store.url_of(f'assets/{wave}')}")
     console.print(f"Report: {store.url_of(f'reports/{wave}.html')}")
+    return totals["final"] or 0
+
+
+def _on_this_run(store: Store, wave: str, before: Paid) -> Iterator[str]:
+    """What the bill does not say: money that is held, that was not asked for, or perhaps lost."""
+    now = paid_by(store, wave)
+    if held := _in_flight(store, wave):
+        yield held
+    elif now.answers == before.answers:
+        yield "This run cost $0: everything in it was a fact already."
+    elif now.usd == before.usd:
+        new = counted(now.answers - before.answers, "answer")
+        yield f"This run cost $0: none of its {new} was billed."
+    (lost,) = query(
+        store,
+        "SELECT count(*) AS calls FROM attempts WHERE wave = ? AND reason = ?",
+        [wave, CALL_UNANSWERED],
+    )
+    if lost["calls"]:
+        yield (
+            f"{counted(lost['calls'], 'call')} went unanswered and may have been paid twice: see"
+            " docs/lanes.md."
+        )
 
 
 def _in_flight(store: Store, wave: str) -> str:
@@ -135,9 +181,11 @@ def _print_short(console: Console, store: Store, wave: str) -> None:
         for row in short[:_MOST_SHORT]
     ]
     if len(short) > _MOST_SHORT:
-        lines.append(f"… and {len(short) - _MOST_SHORT} more: `imagewave status {wave} --json`")
+        lines.append(
+            f"… and {len(short) - _MOST_SHORT} more: {command(store, f'status {wave} --json')}"
+        )
     if short:
-        lines.append(way_out(wave, short))
+        lines.append(way_out(store, wave, short))
     for line in lines:
         # A reason may hold brackets of its own; a line that is cut cannot be copied.
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """`imagewave import`: pictures that were made elsewhere, as drafts of a brief."""
 
+import shlex
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from imagewave.cli.commands import command
 from imagewave.errors import ImagewaveError
 from imagewave.storage.store import DEFAULT_STORE, Store
 from imagewave.words import counted
@@ -69,7 +71,8 @@ def import_(
     by = f" by {made_by.name}" if made_by.id != UNKNOWN else ""
     print(f"{counted(found.new, 'picture')}{by} for {brief}{cost}{before}.")
     if found.new:
-        print(f"`imagewave run {wave}` looks at them before it asks for drafts.")
+        again = command(opened, f"run {shlex.quote(wave)}")
+        print(f"{again} looks at them before it asks for drafts.")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -51,7 +51,8 @@ def once(
 
       imagewave once "the word OPEN in neon" --model "gpt image" --quality medium --max-usd 0.10
     """
-    from imagewave.cli.run import provider, spent_on
+    from imagewave.cli.display import paid_by
+    from imagewave.cli.run import provider
     from imagewave.flows.once import once as make
     from imagewave.flows.once import once_wave
     from imagewave.tasks.lanes import providers_of
@@ -69,7 +70,7 @@ def once(
     for warning in wave.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     opened = Store.open(store)
-    before = spent_on(opened, wave.name)
+    before = paid_by(opened, wave.name)
     with provider(opened, providers_of(wave)):
         try:
             paths, missing = make(opened, wave, _tell)
@@ -85,7 +86,7 @@ def once(
         print(opened.url_of(path))
     for reason, times in missing.items():
         print(f"{times} of {n} did not come: {reason}.", file=sys.stderr)
-    spent = spent_on(opened, wave.name) - before
+    spent = paid_by(opened, wave.name).usd - before.usd
     each = f", ${spent / len(paths):.4f} each" if paths and spent else ""
     print(f"{counted(len(paths), 'picture')} by {wave.draft.model}: ${spent:.4f}{each}.")
     print(f"Report: {opened.url_of(f'reports/{wave.name}.html')}")

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from imagewave.cli.display import print_summary
-from imagewave.cli.run import provider, run_flow, spent_on, stopping_cleanly
+from imagewave.cli.commands import command
+from imagewave.cli.display import paid_by, print_summary
+from imagewave.cli.run import NOTHING_DELIVERED, is_done, provider, run_flow, stopping_cleanly
 from imagewave.errors import ImagewaveError
 from imagewave.storage.analytics import query
 from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.words import counted
 
 
 def rerun(
@@ -38,6 +40,7 @@ def rerun(
 
     Requests that were refused are sent again only where --where names `refused`. What comes of the
     others goes on through screens, judge, finals and delivery; what is delivered already stays.
+    Ends with 4 where the wave still has nothing to deliver.
 
     Examples:
 
@@ -66,27 +69,29 @@ def rerun(
             f"{f'{failure.status} {failure.reason}'.strip():<32} ${failure.estimate_usd:.4f}"
         )
     print(
-        f"{len(picked)} requests, about ${total:.4f}; judging and finals of what comes of them are"
-        " extra."
+        f"{counted(len(picked), 'request')}, about ${total:.4f}; judging and finals of what comes"
+        " of them are extra."
     )
     if dry_run:
         print("Nothing was sent.")
         return
-    before = spent_on(opened, loaded.name)
+    before = paid_by(opened, loaded.name)
     with provider(opened, providers_of(loaded)), stopping_cleanly(opened, loaded.name):
         run_flow(file, store, wait=wait, rerun=where)
-    print_summary(opened, loaded.name, spent=spent_on(opened, loaded.name) > before)
+    delivered = print_summary(opened, loaded.name, before=before)
+    if not delivered and is_done(opened, loaded.name, loaded.revision):
+        raise typer.Exit(NOTHING_DELIVERED)
 
 
 def _file(store: Store, wave: str) -> str:
     """The wave file: as given, or the one that a wave of that name was run from."""
-    if "://" in wave or Path(wave).exists():
+    if "://" in wave or (Path(wave).exists() and not Path(wave).is_dir()):
         return wave
     rows = query(store, "SELECT file FROM waves WHERE wave = ?", [wave])
     if not rows:
         raise ImagewaveError(
             f"There is no file {wave!r}, and no wave of that name in {store.url}.",
-            "Name the wave file, or see `imagewave status` for the waves.",
+            f"Name the wave file, or see {command(store, 'status')} for the waves.",
         )
     print(f"The wave file is {rows[0]['file']}.", file=sys.stderr)
     return str(rows[0]["file"])

@@ -6,17 +6,20 @@ import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import psutil
 import typer
 
-from imagewave.cli.display import ProgressDisplay, print_summary
+from imagewave.cli.commands import command
+from imagewave.cli.display import ProgressDisplay, paid_by, print_summary
 from imagewave.storage.analytics import query
 from imagewave.storage.store import DEFAULT_STORE, Store
 from imagewave.words import counted
+
+NOTHING_DELIVERED = 4
+"""What a command ends with whose wave has ended without a single picture."""
 
 # Ctrl-C is to end within 5 s, however slow the store is.
 _LAST_WORDS_S = 3.5
@@ -41,7 +44,9 @@ def run(
     """Run a wave: briefs in, accepted images out.
 
     Without GEMINI_API_KEY it runs on the embedded sandbox: no key, no account, no cost. Repeat the
-    command after any interruption: it goes on where it was and pays for nothing twice.
+    command after any interruption: it goes on where it was and pays for nothing twice. Ends with 0
+    where the wave was delivered, in part at least, or waits; 3 where a budget is used up; 4 where
+    the wave has ended and nothing was delivered.
 
     Examples:
 
@@ -58,27 +63,21 @@ def run(
     for warning in loaded.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     opened = Store.open(store)
-    before = spent_on(opened, loaded.name)
+    before = paid_by(opened, loaded.name)
     if not is_done(opened, loaded.name, loaded.revision) or _owed(opened, loaded.name):
         with provider(opened, providers_of(loaded)), stopping_cleanly(opened, loaded.name):
             run_flow(wave, store, wait=wait)
-    print_summary(opened, loaded.name, spent=spent_on(opened, loaded.name) > before)
+    delivered = print_summary(opened, loaded.name, before=before)
     if is_done(opened, loaded.name, loaded.revision):
         for job in _owed(opened, loaded.name):
             print(f"Job {job} was given up, but the provider may bill it: run this again later.")
+        if not delivered:
+            raise typer.Exit(NOTHING_DELIVERED)
     else:
         print(
-            "The wave waits for its provider. `imagewave watch` goes on with it when jobs have "
-            "ended; so does this command, repeated."
+            f"The wave waits for its provider. {command(opened, 'watch')} goes on with it when jobs"
+            " have ended; so does this command, repeated."
         )
-
-
-def spent_on(store: Store, wave: str) -> Decimal:
-    """USD that the wave's results cost so far; those of other waves may come in meanwhile."""
-    (row,) = query(
-        store, "SELECT coalesce(sum(cost_usd), 0) AS usd FROM costs WHERE wave = ?", [wave]
-    )
-    return Decimal(row["usd"])
 
 
 def is_done(store: Store, wave: str, revision: str) -> bool:
