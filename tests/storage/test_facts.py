@@ -5,10 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from imagewave.storage import analytics, facts
-from imagewave.storage.store import Store
+from imagewave.storage import analytics, facts, parts
+from imagewave.storage.compaction import compact
+from imagewave.storage.store import Store, StoreError
 from imagewave.storage.tables import COLUMNS, KEYS, SQL_TYPES
 
 IMAGE = {"image": "a" * 64, "format": "png", "mime": "image/png", "bytes": 7, "path": "images/a"}
@@ -77,6 +81,58 @@ def test_a_row_that_does_not_fit_writes_nothing(
 def test_a_part_name_that_is_no_file_name_is_refused(local_store: Store, part: str) -> None:
     with pytest.raises(ValueError, match="cannot name a part"):
         facts.append(local_store, "images", part, [IMAGE])
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_damaged_part_is_named_by_whoever_reads_it(store: Store, share: float) -> None:
+    for part in ("a", "b", "c"):
+        facts.append(store, "images", part, [{**IMAGE, "image": part}])
+    path = parts.path("images", "b")
+    whole = store.read(path)
+    store.write(path, whole[: int(len(whole) * share)])
+    for read in (
+        lambda: analytics.query(store, "SELECT * FROM images"),
+        lambda: facts.read(store, "images", "b"),
+        lambda: compact(store, "images"),
+    ):
+        with pytest.raises(StoreError, match=r"facts/images/b\.parquet is damaged: "):
+            read()
+    assert facts.read(store, "images", "a")
+
+
+def test_a_damaged_manifest_is_named(local_store: Store) -> None:
+    facts.append(local_store, "images", "a", [IMAGE])
+    local_store.write(parts.manifest_path("images", 1), b"{}")
+    with pytest.raises(StoreError, match=r"manifests/0000000001\.json is damaged: KeyError"):
+        analytics.query(local_store, "SELECT * FROM images")
+
+
+def test_a_query_that_is_wrong_blames_no_part(local_store: Store) -> None:
+    facts.append(local_store, "images", "a", [IMAGE])
+    with pytest.raises(duckdb.BinderException, match="colour"):
+        analytics.query(local_store, "SELECT colour FROM images")
+
+
+def test_a_column_that_an_older_part_lacks_is_null(store: Store) -> None:
+    facts.append(store, "images", "m", [{**IMAGE, "image": "m"}])
+    path = parts.path("images", "m")
+    for name in ("a", "z"):  # the first and the last that is read
+        old = pq.read_table(pa.BufferReader(store.read(path))).drop_columns(["bytes", "path"])
+        old = old.set_column(0, pa.field("image", pa.string(), nullable=False), [[name]])
+        sink = pa.BufferOutputStream()
+        pq.write_table(old, sink)
+        store.put_if_absent(parts.path("images", name), sink.getvalue().to_pybytes())
+    for _ in range(2):
+        rows = analytics.query(store, "SELECT image, bytes, path, mime FROM images ORDER BY image")
+        assert [tuple(row.values()) for row in rows] == [
+            ("a", None, None, "image/png"),
+            ("m", 7, "images/a", "image/png"),
+            ("z", None, None, "image/png"),
+        ]
+        [row] = facts.read(store, "images", "a") or []
+        assert (row["mime"], row["bytes"], row["path"]) == ("image/png", None, None)
+        compact(store, "images")
+    assert len(parts.live(store, "images", store.list("facts/images"))) == 1
 
 
 RESULT: dict[str, object] = {

@@ -21,6 +21,13 @@ from imagewave.storage import files
 from imagewave.storage.store import NoStore, Store, StoreError
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b"{}", b"\xff"])
+def test_a_damaged_marker_is_named(local_store: Store, content: bytes) -> None:
+    local_store.write("store.json", content)
+    with pytest.raises(StoreError, match=r"/store\.json is damaged: .* \(from a backup\)"):
+        Store.open(local_store.url)
+
+
 def test_what_is_written_is_read_back(store: Store) -> None:
     store.write("jobs/1/plan.json", b"first")
     store.write("jobs/1/plan.json", b"second")

@@ -5,7 +5,8 @@ The views are in views.sql; what each says is in its comment, which `imagewave s
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import duckdb
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage import mirror, parts
+from imagewave.storage.files import RESTORE, damaged
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT, SQL_TYPES
 
@@ -31,6 +33,11 @@ _LEDGER_TYPES = {
     "settles": "BIGINT",
     "settlement": "VARCHAR",
 }
+
+_COPY = "Remove it: it is a copy of the store's, and fetched again."
+
+# How DuckDB is told the columns of Parquet files.
+_SCHEMA = "MAP(VARCHAR, STRUCT(name VARCHAR, type VARCHAR, default_value VARCHAR))"
 
 _COMMENT = re.compile(r"^COMMENT ON VIEW \w+ IS '(.*)';$", re.MULTILINE)
 # A condition on a row of `results`: its image, if it has one, was not given up by upkeep since.
@@ -69,17 +76,23 @@ def connect(store: Store | None, sql: str | None = None) -> duckdb.DuckDBPyConne
     statement changes is lost with it.
 
     Raises:
-        StoreError: the store, or the folder for copies of a remote one, cannot be used.
+        StoreError: the store, or the folder for copies of a remote one, cannot be used; or what
+            is in it is damaged, as far as that shows before the statements are run.
     """
     connection = duckdb.connect()
-    for statement in _statements(store, sql):
-        connection.execute(statement)
+    with _explained(store, sql):
+        for statement in _statements(store, sql):
+            connection.execute(statement)
     return connection
 
 
 def query(store: Store, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
-    """The rows of one query over the store's facts, as dicts; `?` in it stand for `params`."""
-    with _database().cursor() as connection:
+    """The rows of one query over the store's facts, as dicts; `?` in it stand for `params`.
+
+    Raises:
+        StoreError: as for `connect`, and if anything that the query reads is damaged.
+    """
+    with _database().cursor() as connection, _explained(store, sql):
         for statement in _statements(store, sql):
             # Temporary views are a cursor's own: others may ask another store at the same time.
             connection.execute(statement.replace("CREATE VIEW", "CREATE TEMP VIEW", 1))
@@ -122,6 +135,37 @@ def views() -> list[tuple[str, str]]:
 def _database() -> duckdb.DuckDBPyConnection:
     """The empty database that this process's queries share: making one takes 10 to 20 ms."""
     return duckdb.connect()
+
+
+@contextmanager
+def _explained(store: Store | None, sql: str | None) -> Iterator[None]:
+    """Names the damaged file, if that is what a fault of the block comes from."""
+    try:
+        yield
+    except duckdb.Error:
+        if store is not None:
+            _find_damage(store, sql)
+        raise
+
+
+def _find_damage(store: Store, sql: str | None) -> None:
+    """Reads what the statements read, file by file; raises StoreError for one that is damaged."""
+    definitions = _definitions()
+    needed = set(definitions) if sql is None else _needed(sql, definitions)
+    sources = [
+        (file, _parts_source(table, [file]))
+        for table, files in _live_files(store, _tables(needed)).items()
+        for file in files
+    ]
+    if _LEDGER in needed:
+        sources += [(file, _ledger_source([file])) for file in _ledger_files(store)]
+    with duckdb.connect() as connection:
+        for file, source in sources:
+            try:
+                connection.execute(f"CREATE OR REPLACE TABLE whole AS {source}")
+            except duckdb.Error as error:
+                remote = store.local_path("") is None
+                raise damaged(str(file), error, _COPY if remote else RESTORE) from error
 
 
 def _statements(store: Store | None, sql: str | None) -> list[str]:
@@ -189,14 +233,29 @@ def _live_files(store: Store, tables: list[str]) -> dict[str, list[Path]]:
 
 
 def _raw_view(table: str, files: list[Path]) -> str:
-    if files:
-        names = ", ".join(f'"{name}"' for name in COLUMNS[table])
-        listed = ", ".join(_literal(file) for file in files)
-        source = f"SELECT {names} FROM read_parquet([{listed}])"
-    else:
-        nulls = (f'NULL::{SQL_TYPES[kind]} AS "{name}"' for name, kind in COLUMNS[table].items())
-        source = f"SELECT {', '.join(nulls)} WHERE false"
+    source = _parts_source(table, files) if files else _nothing(_sql_types(table))
     return f"CREATE VIEW raw_{table} AS {source}"
+
+
+def _parts_source(table: str, files: list[Path]) -> str:
+    """The rows of the files; a column that the table did not have when one was written is null."""
+    listed = ", ".join(map(_literal, files))
+    columns = ", ".join(
+        f'{name}={{name: {name}, type: "{kind}", default_value: NULL}}'
+        for name, kind in _sql_types(table).items()
+    )
+    # As text: each view upon it binds it again. (`union_by_name` would open every file for that.)
+    return f"FROM read_parquet([{listed}], schema = '{{{columns}}}'::{_SCHEMA})"
+
+
+def _sql_types(table: str) -> dict[str, str]:
+    return {name: SQL_TYPES[kind] for name, kind in COLUMNS[table].items()}
+
+
+def _nothing(types: Mapping[str, str]) -> str:
+    """No rows, of columns of these types."""
+    nulls = (f'NULL::{kind} AS "{name}"' for name, kind in types.items())
+    return f"SELECT {', '.join(nulls)} WHERE false"
 
 
 def _ledger_files(store: Store) -> list[Path]:
@@ -205,13 +264,13 @@ def _ledger_files(store: Store) -> list[Path]:
 
 
 def _ledger_view(files: list[Path]) -> str:
-    types = ", ".join(f"'{name}': '{kind}'" for name, kind in _LEDGER_TYPES.items())
-    if files:
-        source = f"FROM read_json([{', '.join(map(_literal, files))}], columns = {{{types}}})"
-    else:
-        nulls = (f'NULL::{kind} AS "{name}"' for name, kind in _LEDGER_TYPES.items())
-        source = f"SELECT {', '.join(nulls)} WHERE false"
+    source = _ledger_source(files) if files else _nothing(_LEDGER_TYPES)
     return f"CREATE VIEW {_LEDGER} AS {source}"
+
+
+def _ledger_source(files: list[Path]) -> str:
+    types = ", ".join(f"'{name}': '{kind}'" for name, kind in _LEDGER_TYPES.items())
+    return f"FROM read_json([{', '.join(map(_literal, files))}], columns = {{{types}}})"
 
 
 def _every_view(table: str) -> str:

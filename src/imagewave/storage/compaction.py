@@ -85,11 +85,16 @@ def _groups(
     tables: list[pa.Table] = []
     held: dict[str, int] = {}
     for name, inner in sources:
-        rows = facts.read_parquet(store.read(parts.path(table, name)))
+        rows = facts.read_part(store, table, name)
         tables.append(rows)
         held.update({name: rows.num_rows} if inner is None else inner)
         if sum(held.values()) >= rows_enough:
-            yield pa.concat_tables(tables), held
+            yield _joined(tables), held
             tables, held = [], {}
     if tables:
-        yield pa.concat_tables(tables), held
+        yield _joined(tables), held
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """All rows; a column that only some of the parts have is null in the others'."""
+    return pa.concat_tables(tables, promote_options="default")

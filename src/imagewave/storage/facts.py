@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagewave.storage import parts
+from imagewave.storage.files import damaged
 from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, KEYS, RECORDED_AT
 
@@ -83,15 +84,36 @@ def has(store: Store, table: str, part: str) -> bool:
 
 
 def read(store: Store, table: str, part: str) -> list[dict[str, Any]] | None:
-    """The rows of one part, as they were appended; None if it was never written."""
+    """The rows of one part, as they were appended; None if it was never written.
+
+    Columns that the table did not have then are None.
+
+    Raises:
+        StoreError: the store refused, or the part is damaged.
+    """
     try:
-        return _rows(read_parquet(store.read(parts.path(table, part))))
+        return _rows(table, read_part(store, table, part))
     except FileNotFoundError:
         place = _merged_into(store, table, part)
     if place is None:
         return None
     merged, start, length = place
-    return _rows(read_parquet(store.read(parts.path(table, merged))).slice(start, length))
+    return _rows(table, read_part(store, table, merged).slice(start, length))
+
+
+def read_part(store: Store, table: str, part: str) -> pa.Table:
+    """What one file of the table holds, with the columns that the table had then.
+
+    Raises:
+        FileNotFoundError: there is none of that name.
+        StoreError: the store refused, or the part is damaged.
+    """
+    path = parts.path(table, part)
+    data = store.read(path)
+    try:
+        return pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error) from error
 
 
 def _merged_into(store: Store, table: str, part: str) -> tuple[str, int, int] | None:
@@ -107,8 +129,11 @@ def _merged_into(store: Store, table: str, part: str) -> tuple[str, int, int] | 
     return None
 
 
-def _rows(table: pa.Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.to_pylist()
+def _rows(table: str, part: pa.Table) -> list[dict[str, Any]]:
+    for field in schema(table):
+        if field.name not in part.column_names:
+            part = part.append_column(field, pa.nulls(part.num_rows, field.type))
+    rows: list[dict[str, Any]] = part.to_pylist()
     return rows
 
 
@@ -155,8 +180,3 @@ def write_parquet(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
-
-
-def read_parquet(data: bytes) -> pa.Table:
-    """The rows of one Parquet file."""
-    return pq.read_table(pa.BufferReader(data))

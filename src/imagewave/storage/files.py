@@ -38,6 +38,14 @@ class StoreError(ImagewaveError):
     """The store could not be used as asked; what it held before, it still holds."""
 
 
+RESTORE = "Put it back as it was written (from a backup)."
+
+
+def damaged(path: str, reason: object, fix: str = RESTORE) -> StoreError:
+    """The error for a file that cannot be what was written."""
+    return StoreError(f"{path} is damaged: {reason}.", fix)
+
+
 class Files(Protocol):
     """What a store needs of the place its files are in; paths are relative and checked."""
 

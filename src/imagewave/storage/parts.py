@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from imagewave.storage.files import damaged
 from imagewave.storage.store import Store
 
 MERGED = "merged-"
@@ -57,12 +58,16 @@ def manifest_path(table: str, number: int) -> str:
 
 def read_manifest(store: Store, file: str) -> Manifest:
     """One manifest, by its path."""
-    content = json.loads(store.read(file))
-    return Manifest(
-        number=content["number"],
-        written_at=datetime.fromisoformat(content["written_at"]),
-        merged=content["merged"],
-    )
+    data = store.read(file)
+    try:
+        content = json.loads(data)
+        return Manifest(
+            number=content["number"],
+            written_at=datetime.fromisoformat(content["written_at"]),
+            merged=content["merged"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(file, repr(error)) from error
 
 
 def manifest(store: Store, table: str) -> Manifest | None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from imagewave.storage.files import Buffer, Files, LocalFiles, StoreError, make_folder
+from imagewave.storage.files import Buffer, Files, LocalFiles, StoreError, damaged, make_folder
 
 __all__ = ["DEFAULT_STORE", "NoStore", "Store", "StoreError"]
 
@@ -50,12 +50,12 @@ class Store:
 
         Raises:
             StoreError: it cannot be reached or written, does not keep put-if-absent, or was
-                written by a newer imagewave.
+                written by a newer imagewave, or is damaged.
             NoStore: there is none, and `create` is false.
         """
         store = _at(url)
         try:
-            marker = json.loads(store.read(_MARKER))
+            format = store._field(_MARKER, "format")
         except FileNotFoundError:
             if not create:
                 raise NoStore(
@@ -66,11 +66,12 @@ class Store:
             if root is not None:
                 _make_root(root)
             store._probe()
+            format = FORMAT
             marker = {"format": FORMAT, "id": secrets.token_hex(16)}
             store.put_if_absent(_MARKER, json.dumps(marker).encode())
-        if marker.get("format") != FORMAT:
+        if format != FORMAT:
             raise StoreError(
-                f"{store.url} has format {marker.get('format')}; this imagewave knows {FORMAT}.",
+                f"{store.url} has format {format}; this imagewave knows {FORMAT}.",
                 "Upgrade imagewave.",
             )
         return store
@@ -158,13 +159,13 @@ class Store:
     @cached_property
     def id(self) -> str:
         """32 hex digits that no other store has, be it made at the same URL later."""
-        return str(json.loads(self.read(_MARKER))["id"])
+        return str(self._field(_MARKER, "id"))
 
     @property
     def realm(self) -> str | None:
         """Whose pictures the store holds, as marked by `mark_realm`; None before."""
         try:
-            return str(json.loads(self.read(_REALM))["realm"])
+            return str(self._field(_REALM, "realm"))
         except FileNotFoundError:
             return None
 
@@ -183,6 +184,14 @@ class Store:
                 f"{self.url} holds {held} images; {realm} ones must not be mixed with them.",
                 "Name another store with --store.",
             )
+
+    def _field(self, path: str, name: str) -> object:
+        """A field of one of the store's own files; FileNotFoundError if that is not there."""
+        try:
+            content: dict[str, object] = json.loads(self.read(path))
+            return content[name]
+        except (ValueError, KeyError, TypeError) as error:
+            raise damaged(self.url_of(path), repr(error)) from error
 
     def _probe(self) -> None:
         path = f"probe-{secrets.token_hex(8)}"
