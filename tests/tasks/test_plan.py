@@ -23,7 +23,7 @@ from imagewave.storage.store import Store
 from imagewave.storage.tables import COLUMNS, RECORDED_AT
 from imagewave.storage.wave import Budget, Draft, Expand, Final, Judge, Wave
 from imagewave.storage.wavecheck import LANES
-from imagewave.tasks import durations
+from imagewave.tasks import durations, forecast
 from imagewave.tasks.draft import draft_asks
 from imagewave.tasks.expand import prompts_of
 from imagewave.tasks.final import final_asks
@@ -91,11 +91,31 @@ def test_a_wave_without_judge_and_finals_has_drafts_only() -> None:
 
 def test_the_stages_add_up_to_the_total_to_the_last_digit() -> None:
     plan = plan_wave(None, simple(expand=Expand(mode="model", count=2)))
-    for bound in ("low", "middle", "high"):
-        assert sum(getattr(line.usd, bound) for line in plan.lines) == getattr(plan.usd, bound)
+    assert sum(line.usd.middle for line in plan.lines) == plan.usd.middle
     assert plan.usd.low < plan.usd.middle < plan.usd.high
-    # By itself a stage is cheaper and dearer than where the whole wave is.
-    assert all(line.usd_alone.low <= line.usd_alone.high for line in plan.lines)
+
+
+@pytest.mark.parametrize("wants", [(1,), (1, 1), (2, 1, 3)])
+def test_what_is_expected_lies_within_its_range_however_small_the_wave(
+    wants: tuple[int, ...],
+) -> None:
+    small = wave(*(brief(f"b{n}", want) for n, want in enumerate(wants)), final=FINAL)
+    plan = plan_wave(None, small)
+    spreads: list[Any] = [plan.usd]
+    for line in plan.lines:
+        spreads += [line.usd, line.requests]
+        price = float(line.usd_per_call)
+        assert float(line.usd.middle) == pytest.approx(line.requests.middle * price, rel=0.01)
+        assert line.time.expected_s
+    assert all(spread.low <= spread.middle <= spread.high for spread in spreads)
+
+
+def test_many_briefs_are_played_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = wave(*(brief(f"b{n}", 2) for n in range(forecast._MANY)), judge=NO_JUDGE, final=FINAL)
+    quick = plan_wave(None, many)
+    monkeypatch.setattr(forecast, "_MANY", len(many.briefs) + 1)
+    exact = plan_wave(None, many)
+    assert float(quick.usd.middle) == pytest.approx(float(exact.usd.middle), rel=0.01)
 
 
 def test_what_is_answered_already_is_free(store: Store) -> None:
@@ -103,7 +123,8 @@ def test_what_is_answered_already_is_free(store: Store) -> None:
     again = done.model_copy(update={"name": "again"})
     [draft] = plan_wave(store, again).lines
     assert draft.free.low == draft.free.high == 24
-    assert draft.usd.middle == (draft.requests.middle - 24) * draft.usd_per_call
+    paid = (draft.requests.middle - 24) * float(draft.usd_per_call)
+    assert float(draft.usd.middle) == pytest.approx(paid, rel=0.01)
     [fresh] = plan_wave(store, again, fresh=True).lines
     assert fresh.free.high == 0
     assert fresh.usd.middle > draft.usd.middle
@@ -352,7 +373,7 @@ def test_an_own_gpu_pays_from_a_volume_on() -> None:
     assert (gpu.model, gpu.seconds) == ("flux-2-klein-4b", Decimal("0.39"))
     assert gpu.usd_per_picture == Decimal("0.000390000")
     draft = lines(plan)["draft"]
-    assert gpu.usd == draft.requests.middle * gpu.usd_per_picture
+    assert gpu.usd == round(draft.requests.middle) * gpu.usd_per_picture
     # 3600 s / 0.39 s an hour, and 730 hours a month.
     assert (gpu.most_per_hour, gpu.most_per_month) == (9230, 9230 * 730)
     each = draft.usd_per_call

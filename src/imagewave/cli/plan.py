@@ -23,6 +23,7 @@ from imagewave.tasks.plan import Alternative, Plan
 from imagewave.tasks.plan_check import Check
 from imagewave.tasks.plan_check import check as check_wave
 from imagewave.tasks.quotas import Pressure
+from imagewave.words import counted
 
 
 class Against(StrEnum):
@@ -67,6 +68,11 @@ def plan(
 
       imagewave plan covers.toml --explain
     """
+    if sum((bool(compare), bool(check), explain)) > 1:
+        raise typer.BadParameter("of --compare, --check and --explain only one goes at a time.")
+    names = [name.strip() for name in compare.split(",") if name.strip()]
+    if compare and not names:
+        raise typer.BadParameter("it names no model.", param_hint="--compare")
     loaded = load_wave(wave)
     try:
         opened = Store.open(store, create=False)
@@ -76,8 +82,10 @@ def plan(
         opened = None
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     if compare:
-        names = [name.strip() for name in compare.split(",") if name.strip()]
-        _show(console, planning.compare(opened, loaded, names), _print_comparison, as_json)
+        found = planning.compare(opened, loaded, names)
+        _show(console, found, _print_comparison, as_json)
+        if not any(each.plan for each in found):
+            raise typer.Exit(1)
         return
     if check and opened is not None:
         fresh = planning.plan_wave(opened, loaded, fresh=True)
@@ -101,11 +109,13 @@ def _print_plan(console: Console, planned: Plan) -> None:
     for reason in planned.routing:
         console.print(escape(reason))
     console.print(
-        f"[bold]{escape(planned.wave)}[/]: {planned.briefs} briefs that want {planned.wanted}"
-        f" pictures, by {escape(planned.lane)}\n"
+        f"[bold]{escape(planned.wave)}[/]: {counted(planned.briefs, 'brief')} that want"
+        f" {counted(planned.wanted, 'picture')}, by {escape(planned.lane)}\n"
     )
     if planned.delivered_already:
-        console.print("This very wave is delivered: to run it again costs nothing.\n")
+        console.print("This very wave is delivered: there is nothing more to pay for.")
+        _print_warnings(planned)
+        return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("stage")
     table.add_column("model")
@@ -113,28 +123,32 @@ def _print_plan(console: Console, planned: Plan) -> None:
     headings = ["requests", *["free"] * free, "USD each", "low USD", "USD", "high USD", "time"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    columns = [_adding_up(planned, bound) for bound in ("low", "middle", "high")]
-    for number, line in enumerate(planned.lines):
+    *stages, total = _ranges(planned)
+    for line, usd in zip(planned.lines, stages, strict=True):
         table.add_row(
             line.stage,
             escape(f"{line.model} {line.size}".strip()),
-            str(line.requests.middle),
-            *[str(line.free.middle)] * free,
+            _number(line.requests.middle),
+            *[_number(line.free.middle)] * free,
             f"{line.usd_per_call:.5f}",
-            *(column[number] for column in columns),
+            *usd,
             _time(line.time.expected_s),
         )
     table.add_section()
     table.add_row(
         "total",
         *[""] * (3 + free),
-        *(column[-1] for column in columns),
+        *total,
         _time(planned.expected_s),
     )
     console.print(table)
-    console.print("In 8 of 10 plays the whole wave costs between low and high.\n", style="dim")
+    console.print(
+        "USD is the mean; in 8 of 10 plays a stage, and the whole wave, costs between low and"
+        " high, which do not add up.\n",
+        style="dim",
+    )
     if free:
-        count = sum(line.free.middle for line in planned.lines)
+        count = round(sum(line.free.middle for line in planned.lines))
         console.print(f"Answered in the store already, and free: about {count} of the requests.")
     if planned.imported:
         console.print(f"Imported pictures that wait: {planned.imported}; each may save a draft.")
@@ -167,12 +181,12 @@ def _print_plan(console: Console, planned: Plan) -> None:
     _print_warnings(planned)
 
 
-def _adding_up(planned: Plan, bound: str) -> list[str]:
-    """The stages' USD and their total as texts whose digits add up, too.
+def _ranges(planned: Plan) -> list[tuple[str, str, str]]:
+    """Low, mean and high USD of each stage and of the total; the means' digits add up, too.
 
     What rounding leaves over goes to those that it took most from.
     """
-    parts = [Decimal(getattr(line.usd, bound)) for line in planned.lines]
+    parts = [line.usd.middle for line in planned.lines]
     digits = 2 if planned.usd.middle >= 10 else 4
     unit = Decimal(1).scaleb(-digits)
     total = sum(parts, Decimal(0)).quantize(unit)
@@ -180,7 +194,16 @@ def _adding_up(planned: Plan, bound: str) -> list[str]:
     by_rest = sorted(range(len(parts)), key=lambda n: shown[n] - parts[n])
     for n in by_rest[: int((total - sum(shown, Decimal(0))) / unit)]:
         shown[n] += unit
-    return [f"{each:.{digits}f}" for each in (*shown, total)]
+    spreads = [*(line.usd for line in planned.lines), planned.usd]
+    return [
+        # A mean that was rounded up is still within its range.
+        (
+            f"{min(usd.low, mean):.{digits}f}",
+            f"{mean:.{digits}f}",
+            f"{max(usd.high, mean):.{digits}f}",
+        )
+        for usd, mean in zip(spreads, (*shown, total), strict=True)
+    ]
 
 
 def _time(seconds: float | None) -> str:
@@ -238,12 +261,13 @@ def _print_comparison(console: Console, alternatives: Sequence[Alternative]) -> 
             each.plan.lane,
             f"{line.usd_per_call:.5f}",
             f"{line.rate:.0%}",
-            str(line.requests.middle),
+            _number(line.requests.middle),
             _usd(each.plan.usd.middle),
             _usd_range(each.plan.usd),
             "–" if per_picture is None else _usd(per_picture),
         )
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     for each in alternatives:
         if each.plan is None:
             console.print(f"\n{escape(each.model)}: {escape(each.problem)}")
@@ -264,24 +288,22 @@ def _print_check(console: Console, checks: Sequence[Check]) -> None:
         line = each.line
         verdict = "as planned"
         if not each.within:
-            verdict = (
-                "more than planned" if each.worth > line.usd_alone.high else "less than planned"
-            )
+            verdict = "more than planned" if each.worth > line.usd.high else "less than planned"
         if each.reused:
             verdict += f" ({_usd(each.worth)} without what was free)"
         table.add_row(
             line.stage,
-            str(line.requests.middle),
+            _number(line.requests.middle),
             _range(line.requests),
             str(each.requests),
             str(each.reused),
-            _usd(line.usd_alone.middle),
-            _usd_range(line.usd_alone),
+            _usd(line.usd.middle),
+            _usd_range(line.usd),
             _usd(each.usd),
             verdict,
         )
     table.add_section()
-    planned = sum((each.line.usd_alone.middle for each in checks), Decimal(0))
+    planned = sum((each.line.usd.middle for each in checks), Decimal(0))
     paid = sum((each.usd for each in checks), Decimal(0))
     table.add_row("total", "", "", "", "", _usd(planned), "", _usd(paid), "")
     console.print(table)
@@ -303,8 +325,13 @@ def _waits(planned: Plan) -> str:
     )
 
 
-def _range(spread: Spread[int]) -> str:
-    return f"{spread.low} – {spread.high}"
+def _range(spread: Spread[int] | Spread[float]) -> str:
+    return f"{_number(spread.low)} – {_number(spread.high)}"
+
+
+def _number(count: float) -> str:
+    """Requests; of a mean below ten, its first decimal."""
+    return f"{count:.1f}" if count < 10 and count % 1 else f"{count:.0f}"
 
 
 def _usd_range(spread: Spread[Decimal]) -> str:

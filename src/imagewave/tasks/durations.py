@@ -33,7 +33,7 @@ def duration(
     size: str | None,
     steps: int | None,
     waits: int,
-    requests: int,
+    requests: float,
 ) -> Duration:
     """How long a stage takes whose requests go by this lane in so many rounds.
 

@@ -22,6 +22,8 @@ from imagewave.tasks.oversample import History, Policy, Rate, next_step
 _SURE_AT_LEAST = 2.0
 # More than any number of drafts of one brief.
 _MOST = 1 << 20
+# Of so many briefs, the drafts of one are a small part of what is known of the others.
+_MANY = 200
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -128,10 +130,11 @@ def _drafts(case: Case, rates: Floats, rng: np.random.Generator) -> tuple[Ints, 
         coded, of = np.unique((case.wants * _MOST + passed) * _MOST + tried, return_inverse=True)
         states = zip(coded // _MOST**2, coded // _MOST % _MOST, coded % _MOST, strict=True)
         here = History(_counted(passed, tried), "").joined(case.drafts)
+        common = here.prior() if tried.any() and len(tried) >= _MANY else None
         asked = np.array(
             [
                 next_step(
-                    here.prior(own=(int(accepted), int(asked_for))),
+                    common or here.prior(own=(int(accepted), int(asked_for))),
                     case.policy,
                     want=int(want),
                     accepted=int(accepted),
@@ -178,7 +181,7 @@ T = TypeVar("T", int, float, Decimal)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread(Generic[T]):
-    """The 10th, 50th and 90th percentile of what many plays came to; each is one of them."""
+    """The 10th, 50th and 90th percentile of what many plays came to, or the mean in the middle."""
 
     low: T
     middle: T
@@ -192,3 +195,9 @@ class Spread(Generic[T]):
             ordered[round(share * (len(ordered) - 1))] for share in (0.1, 0.5, 0.9)
         )
         return cls(low=low, middle=middle, high=high)
+
+    @classmethod
+    def around(cls, mean: T, values: Sequence[T]) -> "Spread[T]":
+        """The 10th and 90th percentile of these values with their mean between them."""
+        ends = cls.of(values)
+        return cls(low=min(ends.low, mean), middle=mean, high=max(ends.high, mean))

@@ -5,6 +5,7 @@ requests are those of many plays of the real policy (`forecast`), so that a plan
 a wish. What the store has answered already costs nothing, and is told apart.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,7 +35,7 @@ from imagewave.tasks.quotes import (
     lane_of,
     per_call,
 )
-from imagewave.tasks.tally import Around, Counts, around, means
+from imagewave.tasks.tally import Counts
 
 RUNS = 400
 """Times that a wave is played; one of more than a thousand briefs, whose chances even out, less."""
@@ -47,20 +48,19 @@ class Line:
     """One stage. `rate` is the share of its pictures expected to pass, `source` why (or "").
 
     `free` of the `requests` are answered in the store already, and cost nothing. `usd_per_call` is
-    per request: refusals, which cost nothing, and regeneration are in it. Requests and `usd` are
-    those of the plays in which the whole wave is cheap, middling or dear, so that the stages add up
-    to the plan's total; `usd_alone` has the percentiles of the stage by itself.
+    per request: refusals, which cost nothing, and regeneration are in it. Requests and `usd` have
+    the mean of all plays in the middle, which add up to the plan's total, between percentiles of
+    the stage by itself, which do not.
     """
 
     stage: str
     model: str
     lane: str
     size: str
-    requests: Spread[int]
-    free: Spread[int]
+    requests: Spread[float]
+    free: Spread[float]
     usd_per_call: Decimal
     usd: Spread[Decimal]
-    usd_alone: Spread[Decimal]
     time: Duration
     rate: float | None = None
     source: str = ""
@@ -73,7 +73,7 @@ class Plan:
     `delivered` counts the pictures, of `wanted`. Each of the `rounds` (of drafts and of finals)
     waits for the provider, and once more for a judge: `waits` in all, each of which took
     `seconds_per_wait` before (the median; None: no job of the lane was seen). `interactive_usd` is
-    the median of the same calls outside of batches; None where there is no such price. `imported`
+    the mean of the same calls outside of batches; None where there is no such price. `imported`
     pictures wait to be looked at, each of which may save a draft. `delivered_already`: this very
     wave is, and asks for nothing when it is run again. `routing` says why these models, where that
     was asked.
@@ -145,19 +145,14 @@ def plan_wave(
     each = {stage: price * billed.get(stage, Decimal(1)) for stage, price in prices.items()}
     there = Known() if fresh or store is None else known(store, asked)
     counts = Counts(wave, list(prices), plays, there)
-    near = around([counts.usd(each, run) for run in range(runs)])
-    lines = tuple(
-        _line(store, wave, stage, quote, cases, counts, each[stage], near) for stage in prices
-    )
-    total = Spread(
-        low=sum((line.usd.low for line in lines), Decimal(0)),
-        middle=sum((line.usd.middle for line in lines), Decimal(0)),
-        high=sum((line.usd.high for line in lines), Decimal(0)),
+    lines = tuple(_line(store, wave, stage, quote, cases, counts, each[stage]) for stage in prices)
+    total = Spread.around(
+        sum((line.usd.middle for line in lines), Decimal(0)),
+        [counts.usd(each, run).quantize(_NANO) for run in range(runs)],
     )
     rounds = [max(course.rounds for course in courses.values()) for courses in plays]
     delivered = [sum(int(c.delivered.sum()) for c in courses.values()) for courses in plays]
     mean = Decimal(fmean(delivered))
-    paid = sum((counts.usd(each, run) for run in range(runs)), Decimal(0)) / runs
     draft = next(line for line in lines if line.stage == "draft")
     return Plan(
         wave=wave.name,
@@ -170,10 +165,12 @@ def plan_wave(
         rounds=Spread.of(rounds),
         waits=Spread.of([n * (1 + wave.judge.asks_model) + ("expand" in prices) for n in rounds]),
         seconds_per_wait=seconds_per_wait(store, wave.name, quote.lane),
-        usd_per_delivered=(paid / mean).quantize(_NANO) if mean else None,
-        interactive_usd=_interactive(wave, quote, counts, billed, near),
+        usd_per_delivered=(total.middle / mean).quantize(_NANO) if mean else None,
+        interactive_usd=_interactive(wave, quote, counts, billed),
         quotas=_quotas(wave, lines),
-        own_gpu=own_gpu(wave, quote, each["draft"], draft.requests.middle - draft.free.middle),
+        own_gpu=own_gpu(
+            wave, quote, each["draft"], round(draft.requests.middle - draft.free.middle)
+        ),
         imported=sum(waiting(store, wave).values()) if store else 0,
         delivered_already=store is not None and is_delivered(store, wave.name, wave.revision),
         warnings=_warnings(wave, quote, total),
@@ -215,7 +212,6 @@ def _line(
     cases: Mapping[str, Case],
     counts: Counts,
     usd_per_call: Decimal,
-    near: Around,
 ) -> Line:
     quote, rate, source = None, None, ""
     if stage in ("draft", "final"):
@@ -231,9 +227,9 @@ def _line(
     model = quote.model if quote else find_model(text)
     lane = quote.lane if quote else lane_of(text, wave)
     runs = range(len(counts.rounds))
-    requests = means(counts.asked[stage], near)
-    free = means(counts.free[stage], near)
-    paid = [counts.paid(stage, run) for run in runs]
+    requests = _around_mean(counts.asked[stage])
+    free = _around_mean(counts.free[stage])
+    paid = [(counts.paid(stage, run) * usd_per_call).quantize(_NANO) for run in runs]
     return Line(
         stage=stage,
         model=model.id,
@@ -242,8 +238,7 @@ def _line(
         requests=requests,
         free=free,
         usd_per_call=usd_per_call.quantize(_NANO),
-        usd=counts.spread_usd(stage, usd_per_call, near),
-        usd_alone=Spread.of([(n * usd_per_call).quantize(_NANO) for n in paid]),
+        usd=Spread.around(counts.mean_usd(stage, usd_per_call), paid),
         time=duration(
             store,
             wave.name,
@@ -251,7 +246,7 @@ def _line(
             model,
             size=quote.size if quote else None,
             steps=quote.steps if quote else None,
-            waits=_waits(stage, wave, counts, near[1]),
+            waits=_waits(stage, wave, counts),
             requests=requests.middle - free.middle,
         ),
         rate=rate,
@@ -259,12 +254,16 @@ def _line(
     )
 
 
-def _waits(stage: str, wave: Wave, counts: Counts, near: Sequence[int]) -> int:
-    """Rounds of the stage in a middling play."""
+def _around_mean(numbers: Sequence[int]) -> Spread[float]:
+    return Spread.around(round(fmean(numbers), 2), numbers)
+
+
+def _waits(stage: str, wave: Wave, counts: Counts) -> int:
+    """Rounds of the stage in the mean play, one at the least."""
     if stage == "expand":
         return 1
-    drafts = round(fmean(counts.rounds[run][0] for run in near))
-    finals = round(fmean(counts.rounds[run][1] for run in near))
+    drafts = max(1, round(fmean(drafts for drafts, _ in counts.rounds)))
+    finals = max(1, round(fmean(finals for _, finals in counts.rounds)))
     return {"draft": drafts, "final": finals, "judge": drafts + finals * wave.final.judge}[stage]
 
 
@@ -277,7 +276,7 @@ def _quotas(wave: Wave, lines: Sequence[Line]) -> tuple[Pressure, ...]:
             line.stage,
             find_model(line.model),
             line.lane,
-            requests=line.requests.high - line.free.high,
+            requests=math.ceil(line.requests.high - line.free.high),
             tokens_each=tokens.get(line.stage, 0),
             usd=line.usd.high,
         )
@@ -289,16 +288,13 @@ def _interactive(
     drafts: Quote,
     counts: Counts,
     billed: Mapping[str, Decimal],
-    near: Around,
 ) -> Decimal | None:
     try:
         prices = per_call(wave, drafts, lane="interactive")
     except UnknownPrice:
         return None
     each = {stage: price * billed.get(stage, Decimal(1)) for stage, price in prices.items()}
-    return sum(
-        (counts.spread_usd(stage, price, near).middle for stage, price in each.items()), Decimal(0)
-    )
+    return sum((counts.mean_usd(stage, price) for stage, price in each.items()), Decimal(0))
 
 
 def _warnings(wave: Wave, drafts: Quote, usd: Spread[Decimal]) -> tuple[str, ...]:

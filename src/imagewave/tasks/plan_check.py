@@ -27,7 +27,7 @@ class Check:
     @property
     def within(self) -> bool:
         """Whether that lies in the planned range."""
-        return self.line.usd_alone.low <= self.worth <= self.line.usd_alone.high
+        return self.line.usd.low <= self.worth <= self.line.usd.high
 
 
 class NotRun(ImagewaveError):

@@ -90,11 +90,17 @@ def cheapest_use(name: str, wave: Wave) -> Quote:
     Raises:
         UnknownModel: the catalog has no such model.
         RetiredModel: it is shut down.
-        ImagewaveError: no lane reaches it, or not that one; or it does not draw the wave's ratios.
+        ImagewaveError: it draws nothing, or not the wave's ratios; or no lane reaches it, or not
+            that one.
     """
     called, at, lane = name.rpartition("@")
     model = find_model(called if at else name)
     require_alive(model)
+    if model.kind != "image":
+        raise ImagewaveError(
+            f"{model.id!r} is a model for {model.kind}s, not images.",
+            "`imagewave models` lists those that draw.",
+        )
     if at:
         if lane == "batch":
             lane = next((each for each in model.lanes if each.endswith("-batch")), lane)

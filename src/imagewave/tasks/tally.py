@@ -2,20 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from statistics import fmean
 
 import numpy as np
 
 from imagewave.storage.wave import Wave
-from imagewave.tasks.forecast import Course, Ints, Spread
+from imagewave.tasks.forecast import Course, Ints
 from imagewave.tasks.known import Known
 
-Around = tuple[list[int], list[int], list[int]]
-"""The plays that stand for the 10th, the 50th and the 90th percentile."""
-
 _NANO = Decimal("1e-9")
-# A tenth of the plays, around a percentile, stands for it.
-_SHARE = 20
 _KNOWN = ("expand", "draft", "judge", "final", "judge_final")
 
 
@@ -51,14 +45,10 @@ class Counts:
         """What the play costs."""
         return sum((self.paid(stage, run) * each[stage] for stage in self.asked), Decimal(0))
 
-    def spread_usd(self, stage: str, usd_per_call: Decimal, near: Around) -> Spread[Decimal]:
-        """What the stage costs: exactly its mean requests, less those that are free."""
-        asked, free = means(self.asked[stage], near), means(self.free[stage], near)
-        low, middle, high = (
-            ((getattr(asked, bound) - getattr(free, bound)) * usd_per_call).quantize(_NANO)
-            for bound in ("low", "middle", "high")
-        )
-        return Spread(low=low, middle=middle, high=high)
+    def mean_usd(self, stage: str, usd_per_call: Decimal) -> Decimal:
+        """What the stage costs in the mean of all plays."""
+        paid = [self.paid(stage, run) for run in range(len(self.rounds))]
+        return (Decimal(sum(paid)) * usd_per_call / len(paid)).quantize(_NANO)
 
     def _requests(self, stage: str, courses: Mapping[str, Course]) -> int:
         if stage == "expand":
@@ -94,21 +84,3 @@ def _by_case(wave: Wave, numbers: Mapping[str, int]) -> dict[str, Ints]:
     for brief in wave.briefs:
         found.setdefault(brief.use_case or wave.use_case, []).append(numbers.get(brief.id, 0))
     return {case: np.array(counts, np.int64) for case, counts in found.items()}
-
-
-def around(totals: Sequence[Decimal]) -> Around:
-    """The plays that stand for the 10th, the 50th and the 90th percentile of the totals."""
-    ordered = sorted(range(len(totals)), key=lambda run: (totals[run], run))
-    half = len(totals) // _SHARE
-    low, middle, high = (round(share * (len(totals) - 1)) for share in (0.1, 0.5, 0.9))
-    return (
-        ordered[low - half : low + half + 1],
-        ordered[middle - half : middle + half + 1],
-        ordered[high - half : high + half + 1],
-    )
-
-
-def means(numbers: Sequence[int], near: Around) -> Spread[int]:
-    """The mean of a stage's requests in each group of plays, in whole requests."""
-    low, middle, high = (round(fmean(numbers[run] for run in few)) for few in near)
-    return Spread(low=low, middle=middle, high=high)
