@@ -182,10 +182,16 @@ def test_a_query_without_facts_needs_no_store(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_an_answer_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_an_answer_that_cannot_be_written_is_an_error(store: str, tmp_path: Path) -> None:
     done = attempt("select 1", "-o", str(tmp_path / "none" / "a.csv"))
     assert done.returncode == 1
     assert "there is no folder" in done.stderr
+    long = str(tmp_path / ("a" * 250))
+    for arguments in (("select 1", "-o", f"{long}.csv"), ("--export", long, "--store", store)):
+        done = attempt(*arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Error: {long}")
+        assert done.stderr.endswith(": File name too long. Name another file.\n")
 
 
 @pytest.mark.parametrize(

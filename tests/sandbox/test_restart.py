@@ -139,3 +139,6 @@ def test_a_second_run_is_told_who_has_the_sandbox(tmp_path: Path) -> None:
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(ImagewaveError, match="unknown setting 'tini'"):
         EmbeddedSandbox(tmp_path, settings={"tini": 1}).start()
+    (tmp_path / "file").touch()
+    with pytest.raises(ImagewaveError, match=r"cannot write to .*/file/state: Not a directory\."):
+        EmbeddedSandbox(tmp_path / "file" / "state").start()

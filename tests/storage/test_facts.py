@@ -90,7 +90,13 @@ def test_a_damaged_part_is_named_by_whoever_reads_it(store: Store, share: float)
     path = parts.path("images", "b")
     whole = store.read(path)
     store.write(path, whole[: int(len(whole) * share)])
+
+    def ask() -> None:
+        with analytics.asking(store) as connection:
+            connection.sql("SELECT * FROM images").fetchall()
+
     for read in (
+        ask,
         lambda: analytics.query(store, "SELECT * FROM images"),
         lambda: facts.read(store, "images", "b"),
         lambda: compact(store, "images"),

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,12 @@ def test_a_damaged_marker_is_named(local_store: Store, content: bytes) -> None:
     local_store.write("store.json", content)
     with pytest.raises(StoreError, match=r"/store\.json is damaged: .* \(from a backup\)"):
         Store.open(local_store.url)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, where root cannot write either")
+def test_a_place_where_nothing_can_be_made_is_named() -> None:
+    with pytest.raises(StoreError, match=r"^/proc/probe-\w+: No such file or directory\. Name an"):
+        Store.try_out("/proc/store")
 
 
 def test_what_is_written_is_read_back(store: Store) -> None:

@@ -94,8 +94,7 @@ def _answer(query: str, url: str, format: Format | None, output: Path | None) ->
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not for terminals: add -o FILE")
     store = Store.open(url, create=False) if analytics.asks_for_facts(query) else None
-    with _explained():
-        answer = _run(store, query)
+    with _explained(), _answered(store, query) as answer:
         if answer is None:
             return
         if output is not None:
@@ -105,13 +104,16 @@ def _answer(query: str, url: str, format: Format | None, output: Path | None) ->
             _print(answer, chosen)
 
 
-def _run(store: Store | None, query: str) -> duckdb.DuckDBPyRelation | None:
+@contextmanager
+def _answered(store: Store | None, query: str) -> Iterator[duckdb.DuckDBPyRelation | None]:
     """What the last statement answers; None if it answers nothing."""
-    try:
-        return analytics.connect(store, query).sql(query)
-    except duckdb.CatalogException:
-        # With all views at hand DuckDB names the one that was meant.
-        return analytics.connect(store).sql(query)
+    with analytics.asking(store, query) as connection:
+        try:
+            answer = connection.sql(query)
+        except duckdb.CatalogException:
+            # With all views at hand DuckDB names the one that was meant.
+            answer = analytics.connect(store).sql(query)
+        yield answer
 
 
 def _format_of(output: Path | None) -> Format:
@@ -183,7 +185,7 @@ def _list_views() -> None:
 def _export(store: Store, file: Path) -> None:
     if file.exists():
         raise ImagewaveError(f"{file} exists.", "Remove it, or name another file.")
-    with _explained(), _replacing(file) as temporary, analytics.connect(store) as connection:
+    with _explained(), _replacing(file) as temporary, analytics.asking(store) as connection:
         names = [name for name, _ in analytics.views()]
         quoted = str(temporary).replace("'", "''")
         connection.execute(f"ATTACH '{quoted}' AS export")
@@ -200,12 +202,16 @@ def _replacing(file: Path) -> Iterator[Path]:
         raise ImagewaveError(f"{file}: there is no folder {file.parent}.", "Make it first.")
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        yield temporary
-        os.replace(temporary, file)
+        # Whoever writes it may say in other words that nothing can be written there.
+        temporary.touch()
+        temporary.unlink()
+        try:
+            yield temporary
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ImagewaveError(f"{file}: {error.strerror or error}.", "Name another file.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

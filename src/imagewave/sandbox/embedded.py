@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from imagewave.errors import ImagewaveError
 from imagewave.sandbox.disk import EXIT_IN_USE
@@ -53,13 +53,12 @@ class EmbeddedSandbox:
         """Starts the child and returns its URL once it takes requests.
 
         Raises:
-            ImagewaveError: it did not come up, as when another one works on the state folder.
+            ImagewaveError: it did not come up, as when another one works on the state folder, or
+                nothing can be written there.
         """
-        self._state.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="imagewave-sandbox-") as folder:
             ready = Path(folder, "ready.json")
-            log = open(self._state / "server.log", "ab")  # noqa: SIM115 - the child's from here on
-            with log:
+            with self._open_log() as log:
                 options = json.dumps({**self._options, "ready_file": str(ready)})
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "imagewave.sandbox", options],
@@ -120,6 +119,16 @@ class EmbeddedSandbox:
     ) -> None:
         """Stops the child."""
         self.stop()
+
+    def _open_log(self) -> BinaryIO:
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+            return open(self._state / "server.log", "ab")
+        except OSError as error:
+            raise ImagewaveError(
+                f"The embedded sandbox cannot write to {self._state}: {error.strerror or error}.",
+                "Make that writable, or name another store with --store.",
+            ) from error
 
     def _wait_until_ready(self, ready: Path) -> str:
         assert self._process is not None

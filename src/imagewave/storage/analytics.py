@@ -34,6 +34,9 @@ _LEDGER_TYPES = {
     "settlement": "VARCHAR",
 }
 
+# What is wrong with a statement, whatever the files hold.
+_MISTAKES = (duckdb.ParserException, duckdb.CatalogException, duckdb.BinderException)
+
 _COPY = "Remove it: it is a copy of the store's, and fetched again."
 
 # How DuckDB is told the columns of Parquet files.
@@ -86,11 +89,22 @@ def connect(store: Store | None, sql: str | None = None) -> duckdb.DuckDBPyConne
     return connection
 
 
+@contextmanager
+def asking(store: Store | None, sql: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection as of `connect`, for the time of the block.
+
+    Raises:
+        StoreError: as for `connect`, and if anything that the block reads is damaged.
+    """
+    with connect(store, sql) as connection, _explained(store, sql):
+        yield connection
+
+
 def query(store: Store, sql: str, params: Sequence[object] = ()) -> list[dict[str, Any]]:
     """The rows of one query over the store's facts, as dicts; `?` in it stand for `params`.
 
     Raises:
-        StoreError: as for `connect`, and if anything that the query reads is damaged.
+        StoreError: as for `asking`.
     """
     with _database().cursor() as connection, _explained(store, sql):
         for statement in _statements(store, sql):
@@ -142,8 +156,8 @@ def _explained(store: Store | None, sql: str | None) -> Iterator[None]:
     """Names the damaged file, if that is what a fault of the block comes from."""
     try:
         yield
-    except duckdb.Error:
-        if store is not None:
+    except duckdb.Error as error:
+        if store is not None and not isinstance(error, _MISTAKES):
             _find_damage(store, sql)
         raise
 

@@ -98,14 +98,14 @@ class LocalFiles:
         self.root = root
 
     def read(self, path: str) -> bytes:
-        with self._explained(path):
+        with self._explained(path, unless_missing=True):
             return (self.root / path).read_bytes()
 
     def read_many(self, paths: list[str]) -> dict[str, bytes]:
         return {path: self.read(path) for path in paths}
 
     def open_read(self, path: str) -> BinaryIO:
-        with self._explained(path):
+        with self._explained(path, unless_missing=True):
             return (self.root / path).open("rb")
 
     def write(self, path: str, data: Buffer) -> None:
@@ -181,12 +181,12 @@ class LocalFiles:
             (self.root / path).unlink(missing_ok=True)
 
     @contextmanager
-    def _explained(self, path: str) -> Iterator[None]:
+    def _explained(self, path: str, *, unless_missing: bool = False) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            if unless_missing and isinstance(error, FileNotFoundError):
+                raise
             raise StoreError(
                 f"{self.root / path}: {error.strerror or error}.",
                 _FIXES.get(error.errno or 0, "Name another store with --store."),

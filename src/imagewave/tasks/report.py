@@ -14,7 +14,7 @@ import duckdb
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from imagewave.storage.analytics import UnknownWave, connect
+from imagewave.storage.analytics import UnknownWave, asking
 from imagewave.storage.ledger import Ledger
 from imagewave.storage.store import Store
 from imagewave.tasks.report_cards import contact_sheet
@@ -44,7 +44,7 @@ def write_report(store: Store, wave: str) -> str:
     Returns its path in the store. Raises `UnknownWave`.
     """
     path = f"reports/{wave}.html"
-    with connect(store) as connection:
+    with asking(store) as connection:
         page = _page(_content(connection, store, wave))
     store.write(path, page.encode())
     return path

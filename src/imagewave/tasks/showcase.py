@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from imagewave.storage.analytics import connect
+from imagewave.storage.analytics import asking
 from imagewave.storage.images import image_path
 from imagewave.storage.store import Store
 from imagewave.tasks.screening.decode import Undecodable, decode
@@ -81,7 +81,7 @@ class Showcase:
 
 def showcase(store: Store, wave: str) -> Showcase:
     """What the facts now say of the wave; never more than a few hundred kilobytes."""
-    with connect(store) as connection:
+    with asking(store) as connection:
 
         def rows(sql: str) -> list[Row]:
             wanted = {"wave": wave, "most": MAX_ROWS}

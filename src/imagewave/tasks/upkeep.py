@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from imagewave.storage import compaction, facts
-from imagewave.storage.analytics import connect, query
+from imagewave.storage.analytics import asking, query
 from imagewave.storage.requests import digest
 from imagewave.storage.reruns import is_delivered
 from imagewave.storage.store import Store
@@ -99,7 +99,7 @@ def retain(store: Store, *, drafts_days: float, grace: timedelta = GRACE) -> Ret
     at_work = [
         row["wave"] for row in waves if not is_delivered(store, row["wave"], row["revision"])
     ]
-    with connect(store, _REJECTED) as connection:
+    with asking(store, _REJECTED) as connection:
         cursor = connection.execute(
             _REJECTED, {"at_work": at_work, "before": now - timedelta(days=drafts_days)}
         )
