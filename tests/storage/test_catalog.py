@@ -244,6 +244,7 @@ def test_a_users_file_adds_models_and_overrides_single_keys(
         ('[[model]]\nid = "sdxl"\nkind = "video"', ["kind", "'video'", '"image" or "text"']),
         ('[[model]]\nid = "sdxl"\nimage_tokens = { "1K" = -1 }', ["image_tokens"]),
         ('[[model]]\nid = "sdxl"\nbatch_multiplier = nan', ["batch_multiplier"]),
+        ('[[model]]\nid = "sdxl"\ngpu_usd_per_hour = 1e400', ["gpu_usd_per_hour"]),
         ('[[model]]\nid = "sdxl"\npixels = "gemni"', ["'gemni'", "'gemini'"]),
         ('[[model]]\nid = "sdxl"\nsources = { a = "hearsay" }', ["'hearsay'"]),
         ('[[model]]\nid = "sdxl"\ntoken_prices = [{ input = 1 }]', ["token_prices", "since"]),

@@ -137,7 +137,8 @@ def _is_count(value: object) -> bool:
 
 
 def _is_amount(value: object) -> bool:
-    return _is_count(value) or (isinstance(value, Decimal) and value.is_finite() and value >= 0)
+    number = _is_count(value) or (isinstance(value, Decimal) and value.is_finite())
+    return number and isinstance(value, int | Decimal) and 0 <= value <= 1_000_000
 
 
 def _is_day(value: object) -> bool:
@@ -189,7 +190,7 @@ _TEXT = ("a text", _is_text)
 _TEXTS = ("a list of texts", _is_texts)
 _COUNT = ("a whole number", _is_count)
 _POSITIVE = ("a whole number from 1", lambda value: _is_count(value) and value != 0)
-_AMOUNT = ("a number, not negative", _is_amount)
+_AMOUNT = ("a number, not negative, and 1,000,000 at the most", _is_amount)
 _DAY = ("a date such as 2026-12-01", _is_day)
 _FLAG = ("true or false", _is_flag)
 
