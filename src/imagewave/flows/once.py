@@ -22,7 +22,8 @@ from imagewave.storage.requests import Kind, Request, digest
 from imagewave.storage.rounds import Ask, Round
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Budget, Draft, Final, Judge, Screen, Wave
-from imagewave.storage.wavecheck import ModelCheck, brief_faults, validation_fault
+from imagewave.storage.wavecheck import brief_faults, validation_fault
+from imagewave.storage.wavemodels import ModelCheck
 from imagewave.tasks.collect import collect
 from imagewave.tasks.deliver import deliver
 from imagewave.tasks.draft import seed

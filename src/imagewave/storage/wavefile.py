@@ -34,7 +34,6 @@ from imagewave.storage.wave import (
 )
 from imagewave.storage.wavecheck import (
     Fault,
-    ModelCheck,
     brief_faults,
     head_faults,
     nearest,
@@ -42,6 +41,7 @@ from imagewave.storage.wavecheck import (
     template_fields,
     validation_fault,
 )
+from imagewave.storage.wavemodels import ModelCheck
 from imagewave.storage.waveroute import choose_models, choose_readers
 
 __all__ = [
