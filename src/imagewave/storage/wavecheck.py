@@ -1,4 +1,4 @@
-"""Checks the words of a wave: names, briefs, templates; and says what is wrong in a user's words."""
+"""Checks the words of a wave: names, briefs, templates. Says what is wrong in a user's words."""
 
 import difflib
 import re
