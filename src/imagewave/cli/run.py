@@ -144,7 +144,10 @@ def run_flow(wave: str, store: str, *, wait: bool, rerun: str | None = None) -> 
     with ProgressDisplay() as display:
         display.note("starting Prefect")
         from imagewave.flows.progress import Progress, watched_by
+        from imagewave.flows.throwaway import end_server_with_process
         from imagewave.flows.wave import wave as wave_flow
+
+        end_server_with_process()
 
         def show(progress: Progress) -> None:
             # Prefect takes SIGTERM over while a flow runs, and would wait for its threads first.

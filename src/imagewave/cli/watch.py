@@ -59,8 +59,10 @@ def _look(store: Store) -> bool:
     for name in found.waiting:
         print(f"{name}: waits for its jobs")
     for due in found.due:
+        from imagewave.flows.throwaway import end_server_with_process
         from imagewave.flows.wave import wave as wave_flow
 
+        end_server_with_process()
         name = due.handover.wave
         print(f"{name}: goes on, {', '.join(due.reasons)}", flush=True)
         try:
