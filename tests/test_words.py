@@ -1,8 +1,8 @@
-"""One is one, and none are several."""
+"""One is one, and none are several; and what is secret in a URL is not said."""
 
 import pytest
 
-from imagewave.words import counted
+from imagewave.words import counted, redacted
 
 
 @pytest.mark.parametrize(
@@ -10,3 +10,18 @@ from imagewave.words import counted
 )
 def test_counted(number: int, words: str) -> None:
     assert counted(number, "job") == words
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("https://me:pw@host/a.csv?sig=x%2B==&v=1: gone.", "https://host/a.csv?sig=…&v=…: gone."),
+        (
+            "see (s3://bucket/a@b.csv), http://host:1?TOKEN",
+            "see (s3://bucket/a@b.csv), http://host:1?…",
+        ),
+        ("no URL: a?b=c, me@host", "no URL: a?b=c, me@host"),
+    ],
+)
+def test_redacted(text: str, said: str) -> None:
+    assert redacted(text) == said

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.servers import free_port
 
+from imagewave.errors import ImagewaveError
 from imagewave.storage.briefs import (
     RawBrief,
     SourceError,
@@ -21,6 +23,7 @@ from imagewave.storage.briefs import (
     read_url,
     slug,
 )
+from imagewave.storage.wavefile import load_wave
 
 
 def fields(source: Path | str, format: str | None = None) -> list[dict[str, Any]]:
@@ -135,6 +138,22 @@ def test_a_url_that_is_missing_or_refuses_says_so(web: str) -> None:
         read_url("http://127.0.0.1:1/b.csv")
     with pytest.raises(SourceError, match="cannot be read"):
         read_url("nonsense://b.csv")
+
+
+@pytest.mark.parametrize("name", ["none.csv", "bad.csv", "b.txt"])
+def test_what_is_secret_in_a_url_is_not_said(web: str, tmp_path: Path, name: str) -> None:
+    write(tmp_path, "bad.csv", "text\na,b\n")
+    write(tmp_path, "b.txt", "text\n")
+    secret = f"{web.replace('://', '://me:PASSWORD@')}/{name}?sig=SIGNATURE"
+    wave = write(tmp_path, "w.toml", f'[wave]\nname = "w"\n[briefs]\nsource = "{secret}"\n')
+    for source in (str(wave), secret):
+        with pytest.raises(ImagewaveError) as told:
+            load_wave(source)
+        # With its causes: Prefect's log has them, too.
+        said = "".join(traceback.format_exception(told.value))
+        assert f"{web}/{name}?sig=…" in str(told.value)
+        assert "PASSWORD" not in said
+        assert "SIGNATURE" not in said
 
 
 def test_any_file_system_of_fsspec_serves() -> None:

@@ -11,7 +11,7 @@ import typer
 from imagewave.cli.commands import command
 from imagewave.errors import ImagewaveError
 from imagewave.storage.store import DEFAULT_STORE, Store
-from imagewave.words import counted
+from imagewave.words import counted, redacted
 
 _SHOWN = 10
 
@@ -71,7 +71,7 @@ def import_(
     by = f" by {made_by.name}" if made_by.id != UNKNOWN else ""
     print(f"{counted(found.new, 'picture')}{by} for {brief}{cost}{before}.")
     if found.new:
-        again = command(opened, f"run {shlex.quote(wave)}")
+        again = command(opened, f"run {shlex.quote(redacted(wave))}")
         print(f"{again} looks at them before it asks for drafts.")
 
 

@@ -13,7 +13,7 @@ from imagewave.cli.run import NOTHING_DELIVERED, is_done, provider, run_flow, st
 from imagewave.errors import ImagewaveError
 from imagewave.storage.analytics import query
 from imagewave.storage.store import DEFAULT_STORE, Store
-from imagewave.words import counted
+from imagewave.words import counted, redacted
 
 
 def rerun(
@@ -93,5 +93,5 @@ def _file(store: Store, wave: str) -> str:
             f"There is no file {wave!r}, and no wave of that name in {store.url}.",
             f"Name the wave file, or see {command(store, 'status')} for the waves.",
         )
-    print(f"The wave file is {rows[0]['file']}.", file=sys.stderr)
+    print(redacted(f"The wave file is {rows[0]['file']}."), file=sys.stderr)
     return str(rows[0]["file"])

@@ -28,6 +28,7 @@ from prefect.types.entrypoint import EntrypointType
 from imagewave.errors import ImagewaveError
 from imagewave.storage.store import Store
 from imagewave.storage.wave import Wave
+from imagewave.words import redacted
 
 POOLS = ("default", "gpu")
 
@@ -111,7 +112,7 @@ def deploy_wave(
     require_server()
     made = flow.to_deployment(
         name=wave.name,
-        description=f"The wave {wave.name} of {wave_file}.",
+        description=redacted(f"The wave {wave.name} of {wave_file}."),
         schedule=schedule,
         parameters={
             "wave_file": wave_file,

@@ -11,6 +11,7 @@ from prefect.context import FlowRunContext
 from imagewave.flows.run import Run, current_means, current_run
 from imagewave.storage.jobs import JobFolder
 from imagewave.storage.store import Store
+from imagewave.words import redacted
 
 
 def run_tags(store: Store, wave: str) -> list[str]:
@@ -21,7 +22,7 @@ def run_tags(store: Store, wave: str) -> list[str]:
 def flow_run_name() -> str:
     """A run's first name, before its wave file has been read."""
     parameters: dict[str, Any] = runtime.flow_run.parameters or {}
-    return PurePosixPath(str(parameters["wave_file"])).stem
+    return PurePosixPath(redacted(str(parameters["wave_file"]))).stem
 
 
 def label_run(run: Run) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from imagewave.errors import ImagewaveError
+from imagewave.words import redacted
 
 MAX_SOURCE_BYTES = 256 * 1024 * 1024
 """A larger source of briefs is refused as a mistake."""
@@ -58,11 +59,14 @@ class RawBrief:
 
 
 class SourceError(ImagewaveError):
-    """A source of briefs cannot be read; `row` is None where no single row is at fault."""
+    """A source of briefs cannot be read; `row` is None where no single row is at fault.
+
+    Secrets in URLs are blotted out; those in the words of what it was caused by are not.
+    """
 
     def __init__(self, file: str, message: str, fix: str = "", row: int | None = None) -> None:
-        super().__init__(message, fix)
-        self.file = file
+        super().__init__(redacted(message), fix)
+        self.file = redacted(file)
         self.row = row
 
 
@@ -107,13 +111,13 @@ def read_url(url: str, limit: int = MAX_SOURCE_BYTES) -> bytes:
         # fsspec says this of hosts that do not answer, too, and keeps the reason as the cause.
         if _is_lost(url, error.__cause__):
             said = f"it could not be reached: {error.__cause__}."
-            raise SourceError(url, said, "Check the address and the network.") from error
+            raise SourceError(url, said, "Check the address and the network.") from None
         reason = f" ({error.__cause__})" if error.__cause__ and "://" in url else ""
-        raise SourceError(url, f"it does not exist{reason}.", "Check the path.") from error
+        raise SourceError(url, f"it does not exist{reason}.", "Check the path.") from None
     except IsADirectoryError as error:
         raise SourceError(url, "this is a folder, not a file.") from error
     except _transport_errors(url) as error:
-        raise SourceError(url, f"it cannot be read: {error}.") from error
+        raise SourceError(url, f"it cannot be read: {error}.") from None
     if len(data) > limit:
         raise SourceError(
             url,

@@ -43,6 +43,7 @@ from imagewave.storage.wavecheck import (
 )
 from imagewave.storage.wavemodels import ModelCheck
 from imagewave.storage.waveroute import choose_models, choose_readers
+from imagewave.words import redacted
 
 __all__ = [
     "Brief",
@@ -81,7 +82,7 @@ class Problem:
     def __str__(self) -> str:
         line = f"line {self.line}" if self.line else ""
         place = ", ".join(filter(None, (self.file, line, self.key)))
-        return f"{place}: {self.message} {self.fix}".rstrip()
+        return redacted(f"{place}: {self.message} {self.fix}".rstrip())
 
 
 class WaveFileError(ImagewaveError):

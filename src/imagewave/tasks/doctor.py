@@ -34,8 +34,8 @@ from imagewave.storage.wavecheck import LANES
 from imagewave.tasks.lanes import ADDRESSES, KEY_VARIABLES
 from imagewave.tasks.providers.downloads import name_of_loss
 from imagewave.tasks.providers.image_server import BASE_URL_VARIABLE, served
-from imagewave.tasks.providers.keyed import shown
 from imagewave.tasks.providers.listing import LISTINGS
+from imagewave.words import shown
 
 LOW_SPACE, NO_SPACE = 10 * 10**9, 10**9
 """Bytes of free disk below which a store is warned of, and called unusable."""

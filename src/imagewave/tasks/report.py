@@ -18,6 +18,7 @@ from imagewave.storage.analytics import UnknownWave, asking
 from imagewave.storage.ledger import Ledger
 from imagewave.storage.store import Store
 from imagewave.tasks.report_cards import contact_sheet
+from imagewave.words import redacted
 
 # Rows of the tables below the pictures.
 _MAX_ROWS = 200
@@ -64,6 +65,7 @@ def _content(connection: duckdb.DuckDBPyConnection, store: Store, wave: str) -> 
     state = Ledger(store).state()
     return {
         "wave": header[0],
+        "file": redacted(header[0]["file"]).rpartition("/")[2],
         "now": datetime.now(UTC),
         "store_url": store.url,
         "models": _models(connection, wave),

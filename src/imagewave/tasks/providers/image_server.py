@@ -31,10 +31,11 @@ from imagewave.tasks.failures import of_http
 from imagewave.tasks.providers.callers import No, check_key
 from imagewave.tasks.providers.interactive import InteractiveLane
 from imagewave.tasks.providers.jsonl import Line
-from imagewave.tasks.providers.keyed import KeyedSession, shown
+from imagewave.tasks.providers.keyed import KeyedSession
 from imagewave.tasks.providers.openai_wire import EDITS, GENERATIONS, read_line
 from imagewave.tasks.providers.protocol import Outcome, Rejected, Unavailable
 from imagewave.tasks.providers.spool import Reference
+from imagewave.words import shown
 
 BASE_URL_VARIABLE = "IMAGEWAVE_GPU_BASE_URL"
 KEY_VARIABLE = "IMAGEWAVE_GPU_API_KEY"

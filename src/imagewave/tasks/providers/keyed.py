@@ -1,6 +1,5 @@
 """HTTP sessions that carry a key, and what an address says of who answers there."""
 
-import re
 from urllib.parse import urlsplit
 
 from requests import PreparedRequest, Response, Session
@@ -22,11 +21,6 @@ class KeyedSession(Session):
         old, new = response.request.url, prepared_request.url
         if old is None or new is None or self.should_strip_auth(old, new):
             prepared_request.headers.pop(self._header, None)
-
-
-def shown(url: str) -> str:
-    """The address as messages may name it: without a name or password that stands in it."""
-    return re.sub(r"^(\w+://)?.*@", r"\1", url)
 
 
 def realm_of(url: str) -> str:

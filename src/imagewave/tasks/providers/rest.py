@@ -19,8 +19,9 @@ from imagewave.tasks.failures import patience
 from imagewave.tasks.providers.downloads import DROPS, Changed, Dropped, chunks_of, name_of_loss
 from imagewave.tasks.providers.faults import ApiError, Fault
 from imagewave.tasks.providers.jsonl import Line, split_lines
-from imagewave.tasks.providers.keyed import KeyedSession, shown
+from imagewave.tasks.providers.keyed import KeyedSession
 from imagewave.tasks.providers.protocol import Rejected, ResultsGone, Unavailable, Unsure
+from imagewave.words import shown
 
 T = TypeVar("T")
 
