@@ -42,7 +42,7 @@ def test_a_dry_run_lists_and_prices_and_sends_nothing(bench: Bench) -> None:
 
     assert "tulips" in listed.out
     assert "crowd" not in listed.out
-    assert "1 requests, about $0.01" in listed.out
+    assert "1 request, about $0.01" in listed.out
     assert by_name.out == listed.out
     assert "crowd" in refused.out
     assert (wrong.code, "cannot be used" in wrong.err) == (1, True)
