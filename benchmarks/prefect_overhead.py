@@ -5,8 +5,8 @@ settings of deployments/prefect.env, then asks the server 10 s after the end how
 task runs it has recorded as ended. Prefect's share of the wall time is measured apart: a flow of as
 many task runs that do nothing.
 
-    python -m benchmarks.prefect_overhead              10,000 images
-    python -m benchmarks.prefect_overhead --n 1000
+    python benchmarks/prefect_overhead.py              # 10,000 images
+    python benchmarks/prefect_overhead.py --n 1000
 """
 
 import argparse
@@ -23,9 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.overhead import MODELS, WAVE
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-SETTINGS = Path(__file__).parents[1] / "deployments" / "prefect.env"
+from benchmarks.overhead import MODELS, WAVE  # noqa: E402
+
+SETTINGS = ROOT / "deployments" / "prefect.env"
 BRIEFS = 100
 GRACE_S = 10
 LIMIT_RUNS, LIMIT_MS = 300, 0.5
