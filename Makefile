@@ -31,10 +31,10 @@ run: $(STAMP)
 	$(BIN)/imagewave run examples/spring-covers.toml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow and not chaos' --timeout 900
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'slow and not chaos' --timeout 900
 
 $(GPU_STAMP): $(SOURCES)
 	$(PYTHON) -m venv $(GPU)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from tests.flows.conftest import Bench
 
 LENIENT = """
@@ -238,6 +239,7 @@ def test_a_draft_that_no_final_can_be_made_of_is_replaced(bench: Bench) -> None:
     assert not {row["brief"] for row in refused} & {row["brief"] for row in short}
 
 
+@pytest.mark.slow
 def test_drafts_are_replaced_within_the_cap_and_once(bench: Bench) -> None:
     refused = "A bench [[sandbox:block_safety@reference]]"
     wave = WAVE.replace("A wooden bench under a cherry tree", refused)
