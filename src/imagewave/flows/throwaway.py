@@ -1,9 +1,5 @@
 """Prefect's throw-away server, which ends with the process that it was started for."""
 
-import subprocess
-from typing import Any
-
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
 
 
@@ -13,32 +9,7 @@ def end_server_with_process() -> None:
     To be called before the first flow runs. A server that somebody else started is left alone.
     """
     if not PREFECT_API_URL.value():
-        _GuardedServer()  # Prefect starts the one instance that there is
+        # Heavy; but whoever starts such a server imports it anyway.
+        from imagewave.flows.guarded_server import GuardedServer
 
-
-class _GuardedServer(SubprocessASGIServer):
-    """Prefect stops it at exit; but a process that is killed does not get that far."""
-
-    _guard: "subprocess.Popen[bytes] | None" = None
-
-    def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
-        server = super()._run_uvicorn_command()
-        self._dismiss_guard()
-        # Reads until this process, which alone can write there, is gone.
-        self._guard = subprocess.Popen(
-            ["sh", "-c", f"read -r _; kill {server.pid}"],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the others
-        )
-        return server
-
-    def stop(self) -> None:
-        super().stop()
-        self._dismiss_guard()
-
-    def _dismiss_guard(self) -> None:
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.kill()
-            guard.communicate()
+        GuardedServer()  # Prefect starts the one instance that there is

@@ -95,13 +95,14 @@ def order(store: Store, wave: Wave, where: str = "") -> Rerun | None:
     """
     while True:
         standing = reruns.load(store, wave.name, wave.revision)
+        # Since then the wave may have ordered that drafts be replaced: that is part of it.
+        asked_for = [rerun for rerun in standing if rerun.requests]
         if (
-            standing
-            and standing[-1].requests
-            and standing[-1].where == where
+            asked_for
+            and asked_for[-1].where == where
             and not reruns.is_delivered(store, wave.name, wave.revision)
         ):
-            return standing[-1]
+            return asked_for[-1]
         picked = failures(store, wave, where)
         if not picked:
             return None
