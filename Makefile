@@ -3,20 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Installed again whenever the dependencies or the C source change.
 STAMP := .venv/installed
-SOURCES := pyproject.toml src/imagewave/tasks/screening/_unfilter.c
+SOURCES := pyproject.toml setup.py $(shell find src -name "*.c")
 # Rendering has libraries of its own, which nobody else need wait for.
 GPU := .venv-gpu
 GPU_STAMP := $(GPU)/installed
 
-.PHONY: help run test test-long test-gpu check lint types format chaos bench audit clean
+.PHONY: help run test test-fast test-long test-gpu check lint types format chaos simulate bench audit clean
 
 help:
 	@echo "make run      run examples/spring-covers.toml on the embedded sandbox"
-	@echo "make test     pass the tests"
-	@echo "make test-long pass the long tests: servers, workers, schedules, whole waves by each lane"
+	@echo "make test     pass the tests (minutes)"
+	@echo "make test-fast pass those that start nothing and wait for nothing (about a minute)"
+	@echo "make test-long pass the long tests: kills, workers, schedules, whole waves by each lane"
 	@echo "make test-gpu pass the tests of rendering, on CPU with tiny models; installs torch"
 	@echo "make check    ruff and mypy, as CI runs them"
 	@echo "make chaos    a hundred random kills (long)"
+	@echo "make simulate simulated runs of the protocol for SECONDS=600 from SEED (now: by the clock)"
 	@echo "make bench    the benchmarks (long)"
 	@echo "make audit    known vulnerabilities of the dependencies (asks PyPI's advisory service)"
 	@echo "make clean    remove .venv, .venv-gpu and caches, but no data"
@@ -33,8 +35,11 @@ run: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not heavy and not slow and not chaos'
+
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'slow and not chaos' --timeout 900
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'slow and not chaos' --timeout 900
 
 $(GPU_STAMP): $(SOURCES)
 	$(PYTHON) -m venv $(GPU)
@@ -43,8 +48,8 @@ $(GPU_STAMP): $(SOURCES)
 	@touch $(GPU_STAMP)
 
 test-gpu: $(GPU_STAMP)
-	$(GPU)/bin/python -m pytest tests/tasks/rendering tests/tasks/providers/test_gpu.py \
-		tests/tasks/test_local_judge.py
+	$(GPU)/bin/python -m pytest tests/providers/gpu/rendering tests/providers/gpu/test_lane.py \
+		tests/tasks/judging/test_local_judge.py
 	$(GPU)/bin/python -m pytest tests/deployments/test_render.py -m slow --timeout 900
 
 check: lint types
@@ -63,9 +68,15 @@ format: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python -m pytest tests/chaos tests/deployments -m chaos --timeout 7200
 
+# Every run of it is another seed; what fails is replayed by its number.
+SECONDS ?= 600
+SEED ?= $(shell date +%s)
+simulate: $(STAMP)
+	$(BIN)/python -m tests.simulation --seconds $(SECONDS) --seed $(SEED)
+
 # Each prints ratios of two things measured in one run; on a busy machine they mean little.
 bench: $(STAMP)
-	for name in startup overhead collect screening duplicates end_to_end scale oversampling; do \
+	for name in startup lists overhead collect screening duplicates end_to_end scale oversampling; do \
 		echo "== $$name"; $(BIN)/python benchmarks/$$name.py; \
 	done
 

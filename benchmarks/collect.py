@@ -92,9 +92,9 @@ def serve() -> None:
 
 
 def ours(base_url: str, lines: int, folder: Path) -> Callable[[], int]:
+    from imagewave.providers.gemini.batch import GeminiBatchLane
     from imagewave.storage.store import Store
-    from imagewave.tasks.intake import intake
-    from imagewave.tasks.providers.gemini_batch import GeminiBatchLane
+    from imagewave.tasks.collecting.intake import intake
 
     lane = GeminiBatchLane("benchmark", base_url)
     store = Store.open(str(folder))
@@ -110,7 +110,7 @@ def limit(base_url: str, lines: int, folder: Path) -> Callable[[], int]:
     import pybase64
 
     from imagewave.storage.store import Store
-    from imagewave.tasks.intake import IN_FLIGHT, LOCAL_WRITERS
+    from imagewave.tasks.collecting.intake import IN_FLIGHT, LOCAL_WRITERS
 
     store = Store.open(str(folder))
     first = len(head(0)) - 16

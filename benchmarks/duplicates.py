@@ -3,6 +3,7 @@
     python benchmarks/duplicates.py                 # a million hashes, ten thousand new ones
     python benchmarks/duplicates.py --n 100000      # a quick look
     python benchmarks/duplicates.py --peers DIR     # with imagededup, installed there
+    python benchmarks/duplicates.py --disk 100000000  # the index on disk alone, of so many
 
 A twentieth of the hashes lie 1 to 8 bits from another one, and a hundredth in dense clusters of a
 hundred. Each contender runs in a fresh process on the same hashes and must find as many pairs:
@@ -10,13 +11,18 @@ hundred. Each contender runs in a fresh process on the same hashes and must find
     all pairs   ours · DuckDB joining on four 16-bit bands, each with one bit flipped
     new         ours · numpy comparing everything with everything
     imagededup  all pairs, as it does them, among a fiftieth of the hashes, and ours among the same
+    disk        the index on disk, made in a process of its own and then asked; 40 of the new ones
+                are compared with everything as well
 
 Seconds are wall time without start-up; CPU is all cores', start-up and reading included.
 """
 
 import argparse
+import json
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +60,51 @@ OURS_NEW = (
     + "pairs = len(DuplicateIndex(hashes).query(new, radius).left)"
     + _END
 )
+
+_MAKE_ON_DISK = """
+import sys
+from pathlib import Path
+import numpy as np
+from imagewave.tasks.screening.hash_index import HashIndex
+count, index, sources = int(sys.argv[2]), HashIndex(Path(sys.argv[1])), frozenset()
+for start in range(0, count, 4_000_000):
+    sources |= {str(start)}
+    size = min(4_000_000, count - start)
+    index.update(
+        sources, lambda _: np.random.default_rng(start).integers(0, 2**64, size, np.uint64)
+    )
+"""
+
+_ASK_ON_DISK = """
+import json, resource, sys, time
+from pathlib import Path
+import numpy as np
+from imagewave.tasks.screening.hash_index import HashIndex
+count, new = int(sys.argv[2]), int(sys.argv[3])
+random = np.random.default_rng(7)
+asked = random.integers(0, 2**64, new, np.uint64)
+# A quarter lies six bits from a stored one.
+known = np.random.default_rng(0).integers(0, 2**64, min(count, 4_000_000), np.uint64)
+asked[: new // 4] = known[: new // 4] ^ np.uint64(0x8001_0100_0020_0005)
+del known
+start, cpu = time.perf_counter(), time.process_time()
+pairs = HashIndex(Path(sys.argv[1])).query(asked, 6)
+seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+# Some are compared with everything, one by one: half of those near a stored one, and half others.
+some = np.concatenate([asked[:20], asked[-20:]])
+blindly = set()
+for start in range(0, count, 4_000_000):
+    size = min(4_000_000, count - start)
+    stored = np.random.default_rng(start).integers(0, 2**64, size, np.uint64)
+    for one in some:
+        near = stored[np.bitwise_count(stored ^ one) <= 6]
+        blindly |= {(int(one), int(other)) for other in near}
+found = set(zip(pairs.left.tolist(), pairs.right.tolist()))
+exact = {pair for pair in found if pair[0] in set(some.tolist())} == blindly
+answer = {"seconds": seconds, "cpu": cpu, "pairs": len(pairs.left), "peak": peak, "exact": exact}
+print(json.dumps(answer))
+"""
 
 BLIND_NEW = (
     "import numpy as np, sys\nnew = np.load(sys.argv[2])"
@@ -100,7 +151,11 @@ def main() -> None:
     )
     parser.add_argument("--new", type=int, default=10_000, help="new hashes (default ten thousand)")
     parser.add_argument("--peers", type=Path, help="compare with imagededup, installed there")
+    parser.add_argument("--disk", type=int, default=0, help="only the index on disk, of so many")
     options = parser.parse_args()
+    if options.disk:
+        ask_on_disk(options.disk, options.new)
+        return
 
     stored = some_hashes(options.n, np.random.default_rng(1))
     new = some_hashes(options.new, np.random.default_rng(2))
@@ -128,6 +183,25 @@ def main() -> None:
                 f"all pairs among {options.n // 50:,}",
                 ("ours", python, OURS_ALL, files[2:] * 2),
                 ("imagededup", str(theirs), peers.IMAGEDEDUP_HASHES, files[2:] * 2),
+            )
+
+
+def ask_on_disk(count: int, new: int) -> None:
+    """Makes an index of so many hashes on disk, then asks it for the neighbours of new ones."""
+    with tempfile.TemporaryDirectory(prefix="duplicates-") as folder:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", _MAKE_ON_DISK, folder, str(count)], check=True)
+        print(f"made an index of {count:,} hashes in {time.perf_counter() - start:.0f} s")
+        command = [sys.executable, "-c", _ASK_ON_DISK, folder, str(count), str(new)]
+        for name in ("first", "again"):
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            answer = json.loads(done.stdout)
+            if answer["pairs"] < new // 4 or not answer["exact"]:
+                raise SystemExit(f"{answer['pairs']} pairs, and not all that there are")
+            print(
+                f"{new:,} new against {count:,}, {name}: {answer['seconds']:.2f} s,"
+                f" {answer['cpu']:.2f} s of CPU, {answer['pairs']:,} pairs,"
+                f" peak {answer['peak']} MB"
             )
 
 

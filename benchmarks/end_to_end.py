@@ -8,7 +8,8 @@ wave calls it: received, split, parsed, decoded from base64, hashed, stored dura
 one decode, recorded as facts, settled. The limit is what this machine could do if the unavoidable
 parts were perfectly spread over its cores: the CPU of receiving and parsing, of decoding base64 and
 hashing and writing, and of the bare decode of each picture, each measured alone in this run; or the
-disk, where that is slower.
+disk, where that is slower. Whole and parts take turns, and the best of each counts. On a machine
+with other work nothing but CPU time can be compared: how much of ours the parts are.
 """
 
 import argparse
@@ -24,33 +25,43 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.screening import MAX_PIXELS, draw_all  # noqa: E402
 
+from imagewave.providers.gemini.batch import GeminiBatchLane  # noqa: E402
+from imagewave.providers.protocol import JobState, JobStatus  # noqa: E402
 from imagewave.storage.images import put_image  # noqa: E402
-from imagewave.storage.jobs import JobFolder, Plan  # noqa: E402
-from imagewave.storage.ledger import Budget, Ledger  # noqa: E402
+from imagewave.storage.jobs.folder import JobFolder, Plan  # noqa: E402
+from imagewave.storage.money.ledger import Budget, Ledger  # noqa: E402
 from imagewave.storage.requests import Kind, Request, job_id  # noqa: E402
 from imagewave.storage.store import Store  # noqa: E402
-from imagewave.tasks.collect import collect  # noqa: E402
-from imagewave.tasks.intake import LOCAL_WRITERS  # noqa: E402
-from imagewave.tasks.providers.gemini_batch import GeminiBatchLane  # noqa: E402
-from imagewave.tasks.providers.protocol import JobState, JobStatus  # noqa: E402
+from imagewave.tasks.collecting.collect import collect  # noqa: E402
+from imagewave.tasks.collecting.intake import LOCAL_WRITERS  # noqa: E402
 from imagewave.tasks.screening.decode import decode  # noqa: E402
 from imagewave.tasks.screening.pool import Pool  # noqa: E402
 
 MODEL = "gemini-3.1-flash-lite-image"
-TO_PASS = 0.7
+OURS, RECEIVE, WRITE, DECODE = "ours, all of it", "receive and parse", "hash and write", "decode"
+TO_PASS = 0.9
 USAGE = {
     "promptTokenCount": 21,
     "candidatesTokenCount": 1120,
     "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}],
 }
+
+
+class Taken(NamedTuple):
+    """Seconds of CPU time on all cores, and by the wall."""
+
+    cpu: float
+    wall: float
 
 
 def requests_of(count: int) -> list[Request]:
@@ -102,9 +113,9 @@ def serve(file: Path) -> None:
     server.serve_forever()
 
 
-def ours(url: str, count: int, scratch: Path, pool: Pool) -> float:
-    """Seconds in which `collect` settles the job."""
-    store = Store.open(str(scratch / "ours"))
+def ours(url: str, count: int, place: Path) -> Taken:
+    """What it takes `collect` and its decoders, which run already, to settle the job."""
+    store = Store.open(str(place))
     asked = requests_of(count)
     job = job_id(asked, "draft-1.1")
     folder = JobFolder(store, job)
@@ -125,81 +136,110 @@ def ours(url: str, count: int, scratch: Path, pool: Pool) -> float:
     assert intent is not None
     folder.accept(intent.token, "batches/b", adopted=False)
     status = JobStatus(name="batches/b", state=JobState.SUCCEEDED)
-    start = time.perf_counter()
-    settled = collect(store, job, GeminiBatchLane("benchmark", url), status, pool)
-    seconds = time.perf_counter() - start
+    lane = GeminiBatchLane("benchmark", url)
+    others = psutil.Process().children()
+    with Pool(max_pixels=MAX_PIXELS) as pool:
+        pool.await_ready()  # a run has one pool, which starts beside other work, and one lane
+        decoders = [child for child in psutil.Process().children() if child not in others]
+        assert decoders, "their time is most of it"
+        cpu, wall = cpu_seconds(decoders), time.perf_counter()
+        settled = collect(store, job, lane, status, pool)
+        taken = Taken(cpu_seconds(decoders) - cpu, time.perf_counter() - wall)
     assert settled.counts == {"image": count}, settled.counts
-    return seconds
+    return taken
 
 
-def parts(url: str, folder: Path, scratch: Path) -> Iterator[tuple[str, float, float]]:
-    """Each unavoidable part alone: its name, CPU seconds and wall seconds over all pictures."""
+def cpu_seconds(decoders: list[psutil.Process]) -> float:
+    times = [psutil.Process().cpu_times(), *(decoder.cpu_times() for decoder in decoders)]
+    return sum(each.user + each.system for each in times)
+
+
+def parts(url: str, folder: Path, scratch: Path) -> Iterator[tuple[str, Taken]]:
+    """Each unavoidable part alone, over all pictures."""
     lane = GeminiBatchLane("benchmark", url)
     files = [file.read_bytes() for file in sorted(folder.iterdir())]
 
-    cpu, wall = time.process_time(), time.perf_counter()
-    for outcome in lane.results("batches/b", lambda key: True):
-        assert outcome.image is not None
-    yield "receive and parse", time.process_time() - cpu, time.perf_counter() - wall
+    def receive() -> None:
+        for outcome in lane.results("batches/b", lambda key: True):
+            assert outcome.image is not None
 
-    store = Store.open(str(scratch / "parts"))
-    cpu, wall = time.process_time(), time.perf_counter()
-    with ThreadPoolExecutor(LOCAL_WRITERS) as threads:
-        list(threads.map(lambda data: put_image(store, data), files))
-    yield "hash and write", time.process_time() - cpu, time.perf_counter() - wall
+    def write() -> None:
+        store = Store.open(str(scratch))
+        with ThreadPoolExecutor(LOCAL_WRITERS) as threads:
+            list(threads.map(lambda data: put_image(store, data), files))
 
-    cpu, wall = time.process_time(), time.perf_counter()
-    for data in files:
-        decode(data, max_pixels=MAX_PIXELS)
-    yield "decode", time.process_time() - cpu, time.perf_counter() - wall
+    def decode_all() -> None:
+        for data in files:
+            decode(data, max_pixels=MAX_PIXELS)
+
+    for name, part in {RECEIVE: receive, WRITE: write, DECODE: decode_all}.items():
+        cpu, wall = time.process_time(), time.perf_counter()
+        part()
+        yield name, Taken(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+def contest(url: str, count: int, pictures: Path, turns: int) -> tuple[dict[str, Taken], float]:
+    """The least that the whole and each part took, of turns that they take one after another, and
+    the peak of ours, MB."""
+    best: dict[str, Taken] = {}
+    peak = 0.0
+    for _ in range(turns):
+        with tempfile.TemporaryDirectory(prefix="imagewave-end-") as name:
+            scratch = Path(name)
+            found = {OURS: ours(url, count, scratch / "ours")}
+            peak = peak or peak_memory()  # of the parts, one holds all pictures
+            found.update(parts(url, pictures, scratch / "parts"))
+        for name, taken in found.items():
+            least = best.get(name, taken)
+            best[name] = Taken(min(least.cpu, taken.cpu), min(least.wall, taken.wall))
+    return best, peak
+
+
+def peak_memory() -> float:
+    """MB of the largest single process so far: this one, or one of its decoders."""
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(each).ru_maxrss for each in processes) / 1024
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--n", type=int, default=2000, help="pictures (default 2,000)")
+    parser.add_argument("--turns", type=int, default=2, help="turns (default 2)")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve)
     count, cores = options.n, len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="imagewave-end-") as name:
-        scratch = Path(name)
-        folder, file = scratch / "pictures", scratch / "results.jsonl"
-        size = draw_all(folder, count)
-        write_results(folder, file)
+        pictures, file = Path(name, "pictures"), Path(name, "results.jsonl")
+        size = draw_all(pictures, count)
+        write_results(pictures, file)
         command = [sys.executable, __file__, "--serve", str(file)]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert server.stdout is not None
             url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-            with Pool(max_pixels=MAX_PIXELS) as pool:
-                seconds = ours(url, count, scratch, pool)
-                # The largest single process: this one, or one of its decoders.
-                peak = max(
-                    resource.getrusage(who).ru_maxrss
-                    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-                )
-            found = list(parts(url, folder, scratch))
+            best, peak = contest(url, count, pictures, options.turns)
         finally:
             server.terminate()
             server.wait()
     print(
         f"{count} pictures of 1024 x 1024, half PNG, half JPEG, {size / 1e9:.2f} GB; {cores} cores"
     )
-    for part, cpu, wall in found:
+    for part, taken in best.items():
         print(
-            f"{part:20} {1000 * cpu / count:6.2f} ms CPU"
-            f" {1000 * wall / count:6.2f} ms wall per picture"
+            f"{part:16} {1000 * taken.cpu / count:6.2f} ms CPU"
+            f" {1000 * taken.wall / count:6.2f} ms wall per picture"
         )
-    by_cpu = cores * count / sum(cpu for _, cpu, _ in found)
-    by_disk = count / next(wall for part, _, wall in found if part == "hash and write")
+    whole, unavoidable = best[OURS], sum(best[part].cpu for part in (RECEIVE, WRITE, DECODE))
+    by_cpu, by_disk = cores * count / unavoidable, count / best[WRITE].wall
     limit = min(by_cpu, by_disk)
+    reached = count / whole.wall / limit
+    print(f"by CPU time, the parts are {unavoidable / whole.cpu:.2f} of ours")
     print(f"limit by CPU {by_cpu:.0f}, by disk {by_disk:.0f} images/s")
-    print(
-        f"ours {count / seconds:.0f} images/s = {count / seconds / limit:.2f} of the limit", end=""
-    )
-    print(f" (to hold: >= {TO_PASS}); peak RSS {peak / 1024:.0f} MB")
-    return 0 if count / seconds / limit >= TO_PASS else 1
+    print(f"ours {count / whole.wall:.0f} images/s = {reached:.2f} of the limit", end="")
+    print(f" (to hold: >= {TO_PASS}); peak RSS {peak:.0f} MB")
+    return 0 if reached >= TO_PASS else 1
 
 
 if __name__ == "__main__":

@@ -32,18 +32,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from tests.tasks.rendering import tiny  # noqa: E402
+from tests.providers.gpu.rendering import tiny  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from imagewave.storage.renders import (  # noqa: E402
-    RenderFolder,
-    RenderJob,
-    RenderLine,
-    write_input,
-)
+from imagewave.providers.gpu.rendering.pipelines import DiffusersRenderer  # noqa: E402
+from imagewave.providers.gpu.rendering.render import PNG_LEVEL, render_job  # noqa: E402
+from imagewave.storage.jobs.renders import RenderFolder, RenderJob, RenderLine, write_input  # noqa: E402
 from imagewave.storage.store import Store  # noqa: E402
-from imagewave.tasks.rendering.pipelines import DiffusersRenderer  # noqa: E402
-from imagewave.tasks.rendering.render import PNG_LEVEL, render_job  # noqa: E402
 
 BUILDERS = {"sdxl": tiny.sdxl, "flux": tiny.flux}
 

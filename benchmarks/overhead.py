@@ -1,16 +1,15 @@
 """What imagewave itself costs per image: everything that is not drawing, decoding or the provider.
 
-Runs waves of N and 2N tiny images on the embedded sandbox, through the whole flow on Prefect's own
-ephemeral server. Counted as overhead: the wall time of the flow's thread except while it sleeps
-between polls or waits for an HTTP answer, plus the CPU time of the threads that collect. Not
-counted: the sandbox (a process of its own), the decoders (processes of their own), Prefect's start.
+Runs waves of N and 2N tiny images on the embedded sandbox, as `imagewave run` does. Counted as
+overhead: the wall time of the wave's thread except while it sleeps between polls or waits for an
+HTTP answer, plus the CPU time of the threads that collect. Not counted: the sandbox (a process of
+its own) and the decoders (processes of their own).
 
     python benchmarks/overhead.py            5,000 and 10,000 images
     python benchmarks/overhead.py --n 500
 """
 
 import argparse
-import atexit
 import os
 import resource
 import tempfile
@@ -73,8 +72,8 @@ class Clock:
     collected: float = 0.0
 
     def waiting(self, function: Callable[P, T]) -> Callable[P, T]:
-        """Counts the flow's thread's wall time in a call, less its CPU time, as waiting."""
-        flow = threading.get_ident()
+        """Counts the wave's thread's wall time in a call, less its CPU time, as waiting."""
+        own = threading.get_ident()
 
         @wraps(function)
         def timed(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -82,7 +81,7 @@ class Clock:
             try:
                 return function(*args, **kwargs)
             finally:
-                if threading.get_ident() == flow:
+                if threading.get_ident() == own:
                     self.waited += time.perf_counter() - wall - (time.thread_time() - cpu)
 
         return timed
@@ -103,9 +102,9 @@ class Clock:
 
 def measure(n: int, folder: Path) -> tuple[float, float]:
     """(overhead, whole wall time) in seconds of a wave of n images."""
-    from imagewave.flows.wave import wave
-    from imagewave.tasks import collect
-    from imagewave.tasks.providers.gemini_batch import GeminiBatchLane
+    from imagewave.flows.wave import run_wave
+    from imagewave.providers.gemini.batch import GeminiBatchLane
+    from imagewave.tasks.collecting import collect
 
     clock = Clock()
     text = WAVE.format(n=n, want=n // BRIEFS)
@@ -122,7 +121,7 @@ def measure(n: int, folder: Path) -> tuple[float, float]:
     collect.collect = clock.collecting(kept_collect)
     started = time.perf_counter()
     try:
-        wave(str(path), str(folder / f"store-{n}"))
+        run_wave(str(path), str(folder / f"store-{n}"))
     finally:
         wall = time.perf_counter() - started
         for name, method in kept.items():
@@ -136,16 +135,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=5_000)
     n = parser.parse_args().n // BRIEFS * BRIEFS
-    # The last thing at exit, after Prefect has stopped its server: its threads would have DuckDB's
-    # bindings report leaks.
-    atexit.register(os._exit, 0)
-    os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
-    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     from imagewave.sandbox.embedded import EmbeddedSandbox
 
     with tempfile.TemporaryDirectory(prefix="imagewave-overhead-") as name:
         folder = Path(name)
-        os.environ["PREFECT_HOME"] = str(folder / "prefect")
         (folder / "models.toml").write_text(MODELS)
         os.environ["IMAGEWAVE_MODELS"] = str(folder / "models.toml")
         with EmbeddedSandbox(folder / "sandbox", settings={"defects": "none"}) as sandbox:
@@ -163,7 +156,7 @@ def main() -> None:
         )
     print(f"doubled / once: {twice / once:.2f} overhead, {twice_wall / once_wall:.2f} wall", end="")
     print(f" (limit {LIMIT_DOUBLED})")
-    print(f"peak RSS of the flow's process: {rss:.0f} MB", flush=True)
+    print(f"peak RSS of the wave's process: {rss:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binom
 
-from imagewave.storage.wave import Draft
-from imagewave.tasks.draft import policy
-from imagewave.tasks.oversample import History, Policy, Rate, next_step
+from imagewave.storage.waves.wave import Draft
+from imagewave.tasks.drafting.draft import policy
+from imagewave.tasks.drafting.oversample import History, Policy, Rate, next_step
 
 RATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 WANTS = (1, 3, 10)

@@ -36,15 +36,15 @@ OURS = """
 import json, resource, sys, time
 start = time.perf_counter()
 from decimal import Decimal
-from imagewave.storage.ledger import Budget
+from imagewave.storage.money.ledger import Budget
 from imagewave.storage.requests import Kind, Request
-from imagewave.storage.rounds import Ask, Round, record, results_of
+from imagewave.storage.rounds.rounds import Ask, Round, record, results_of
 from imagewave.storage.store import Store
-from imagewave.tasks.collect import collect
-from imagewave.tasks.lanes import Lanes
+from imagewave.tasks.collecting.collect import collect
+from imagewave.providers.registry import Lanes
 from imagewave.tasks.screening.pool import Pool
-from imagewave.tasks.shard import shard
-from imagewave.tasks.submit import Doubt, submit
+from imagewave.tasks.jobs.shard import shard
+from imagewave.tasks.jobs.submit import AdoptionTimes, submit
 
 folder, model, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 store = Store.open(folder + "/store")
@@ -59,8 +59,8 @@ cost, texts = Decimal(0), 0
 with Pool(max_pixels=1, workers=1) as pool:
     for job in shard(store, round, asks, lanes.for_model, 1):
         lane = lanes.named("openai-batch")
-        doubt = Doubt(list_lag_s=1.0)
-        accepted = submit(store, job, lane, budget=Budget(), doubt=doubt)
+        doubt = AdoptionTimes(list_lag_s=1.0)
+        accepted = submit(store, job, lane, budget=Budget(), adoption=adoption)
         while not (status := lane.poll(accepted.provider_job)).state.done:
             time.sleep(1)
         cost += Decimal(collect(store, job, lane, status, pool).captured_usd)

@@ -57,9 +57,9 @@ def main() -> None:
 
 def run(n: int, folder: Path) -> None:
     """One wave of n images; prints what it did to the server."""
-    from imagewave.flows.wave import wave
+    from imagewave.flows.prefect.wave import wave
     from imagewave.sandbox.embedded import EmbeddedSandbox
-    from imagewave.storage.analytics import query
+    from imagewave.storage.facts.analytics import query
     from imagewave.storage.store import Store
 
     text = WAVE.format(n=n, want=n // BRIEFS)
@@ -92,9 +92,9 @@ def run(n: int, folder: Path) -> None:
 
 def count_ends() -> list[str]:
     """A list that gets an entry for each task run of waves that ends from now on."""
-    from prefect import Task
-
     from imagewave.flows import settle, wave
+    from imagewave.flows.prefect.tasks import task_of
+    from imagewave.flows.steps import Step
 
     ended: list[str] = []
 
@@ -103,9 +103,9 @@ def count_ends() -> list[str]:
 
     for module in (settle, wave):
         for value in vars(module).values():
-            if isinstance(value, Task) and note not in value.on_completion_hooks:
-                value.on_completion(note)
-                value.on_failure(note)
+            if isinstance(value, Step) and note not in task_of(value).on_completion_hooks:
+                task_of(value).on_completion(note)
+                task_of(value).on_failure(note)
     return ended
 
 

@@ -38,16 +38,16 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.end_to_end import MODEL, requests_of, write_results  # noqa: E402
 from benchmarks.screening import MAX_PIXELS, draw_all  # noqa: E402
 
-from imagewave.storage.jobs import JobFolder, Plan  # noqa: E402
-from imagewave.storage.ledger import Budget, Ledger  # noqa: E402
+from imagewave.providers.gemini.batch import GeminiBatchLane  # noqa: E402
+from imagewave.providers.protocol import JobState, JobStatus  # noqa: E402
+from imagewave.storage.jobs.folder import JobFolder, Plan  # noqa: E402
+from imagewave.storage.jobs.shares import Shares  # noqa: E402
+from imagewave.storage.money.ledger import Budget, Ledger  # noqa: E402
 from imagewave.storage.requests import Kind, job_id  # noqa: E402
-from imagewave.storage.shares import Shares  # noqa: E402
 from imagewave.storage.store import Store  # noqa: E402
-from imagewave.tasks.collect import collect  # noqa: E402
-from imagewave.tasks.providers.gemini_batch import GeminiBatchLane  # noqa: E402
-from imagewave.tasks.providers.protocol import JobState, JobStatus  # noqa: E402
+from imagewave.tasks.collecting.collect import collect  # noqa: E402
+from imagewave.tasks.collecting.sharing import AT_ONCE, Sharing, Started, help_out  # noqa: E402
 from imagewave.tasks.screening.pool import Pool  # noqa: E402
-from imagewave.tasks.sharing import AT_ONCE, Sharing, Started, help_out  # noqa: E402
 
 WORK = "benchmark"
 TO_PASS = 1.6

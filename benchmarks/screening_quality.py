@@ -13,7 +13,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -24,10 +24,10 @@ from benchmarks import screening_peers as peers  # noqa: E402
 from tests.tasks.screening import labelled  # noqa: E402
 
 from imagewave.storage.images import sniff  # noqa: E402
-from imagewave.storage.wave import Screen  # noqa: E402
+from imagewave.storage.waves.wave import Screen  # noqa: E402
 from imagewave.tasks.screening.checks import check  # noqa: E402
 from imagewave.tasks.screening.metrics import Metrics  # noqa: E402
-from imagewave.tasks.screening.pool import measure_many  # noqa: E402
+from imagewave.tasks.screening.pool import Pool  # noqa: E402
 
 THEIR_NAMES = {"dark": "dark", "bright": "light", "contrast": "low_information", "blur": "blurry"}
 """cleanvision's issue for each of our checks; it has none for borders and casts."""
@@ -154,11 +154,9 @@ def compare_damage(sources: dict[str, labelled.Picture], theirs: Path, folder: P
         print(f"| {damage} | {caught} | {beside} |")
 
 
-def measured(folder: Path) -> Iterable[tuple[str, Metrics]]:
-    return measure_many(
-        ((file.name, file) for file in sorted(folder.iterdir())),
-        max_pixels=Screen().max_pixels,
-    )
+def measured(folder: Path) -> Iterator[tuple[str, Metrics]]:
+    with Pool(max_pixels=Screen().max_pixels) as pool:
+        yield from pool.measure((file.name, file) for file in sorted(folder.iterdir()))
 
 
 def failures(metrics: Metrics) -> set[str]:

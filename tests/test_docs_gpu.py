@@ -1,4 +1,4 @@
-"""The page about own GPUs: its wave and its models file load, and its queries answer."""
+"""The page about your GPUs: its wave and its models file load, and its queries answer."""
 
 import re
 from decimal import Decimal
@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from tests.tasks.waves import round_of, wave
 
-from imagewave.storage import analytics, facts, rounds
 from imagewave.storage.catalog import USER_FILE, find_model
 from imagewave.storage.catalog.prices import estimate
+from imagewave.storage.facts import analytics, facts
 from imagewave.storage.requests import Kind, Request
-from imagewave.storage.rounds import Ask
+from imagewave.storage.rounds import rounds
+from imagewave.storage.rounds.rounds import Ask
 from imagewave.storage.store import Store
-from imagewave.storage.wavefile import load_wave
+from imagewave.storage.waves.wave_file import load_wave
 
 PAGE = (Path(__file__).parents[1] / "docs" / "gpu.md").read_text()
 WAVE, MODELS = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tests.storage.builders import small_wave
 
-from imagewave.storage import analytics
+from imagewave.storage.facts import analytics
+from imagewave.storage.facts.tables import COLUMNS
 from imagewave.storage.store import Store
-from imagewave.storage.tables import COLUMNS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "sql.md").read_text("utf-8")
 

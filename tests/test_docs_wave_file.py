@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from imagewave.storage import wave as schema
-from imagewave.storage.wavefile import load_wave
+from imagewave.storage.sources.columns import KEYS
+from imagewave.storage.waves import wave as schema
+from imagewave.storage.waves.briefs import Brief
+from imagewave.storage.waves.wave_file import load_wave
 
 PAGE = Path(__file__).parents[1] / "docs" / "wave-file.md"
 BLOCKS = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -31,6 +33,23 @@ def test_the_file_that_it_shows_is_a_wave(tmp_path: Path) -> None:
     wave = load_wave(path)
 
     assert [brief.id for brief in wave.briefs] == ["tulips"]
+
+
+def test_it_shows_every_key_of_the_wave_with_its_default() -> None:
+    shown = tomllib.loads(BLOCKS[0])["wave"]
+    assert list(shown) == ["name", "use_case", "lane", "cache", "edition"]
+    fields = schema.Wave.model_fields
+    assert {key: fields[key].default for key in shown if key != "name"} == {
+        key: value for key, value in shown.items() if key != "name"
+    }
+
+
+def test_it_shows_every_key_of_a_brief_with_its_default() -> None:
+    [shown] = tomllib.loads(BLOCKS[0])["brief"]
+    assert shown.keys() == {*KEYS, "variables"}
+    for key, field in Brief.model_fields.items():
+        if not field.is_required():
+            assert shown[key] == field.get_default(call_default_factory=True), key
 
 
 def test_it_shows_every_key_with_its_default() -> None:

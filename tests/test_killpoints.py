@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.heavy
+
 
 def start(value: str) -> subprocess.CompletedProcess[str]:
     """A run in an empty surrounding; killed or refused, it reaches no wave."""

@@ -37,7 +37,7 @@ POINTS = (
 # Those of single calls, which batches do not pass.
 CALL_POINTS = ("call.after_claim", "call.before_answer")
 
-# That of renderings on own GPUs.
+# That of renderings on your GPUs.
 RENDER_POINTS = ("render.before_record",)
 
 _VARIABLE = "IMAGEWAVE_KILL_AT"

@@ -22,12 +22,12 @@ from typing import Any
 from tests.servers import free_port
 
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from imagewave.storage import facts
-from imagewave.storage.analytics import query
-from imagewave.storage.jobs import JobFolder
-from imagewave.storage.ledger import Ledger
+from imagewave.storage.facts import facts
+from imagewave.storage.facts.analytics import query
+from imagewave.storage.facts.tables import COLUMNS, KEYS
+from imagewave.storage.jobs.folder import JobFolder
+from imagewave.storage.money.ledger import Ledger
 from imagewave.storage.store import Store
-from imagewave.storage.tables import COLUMNS, KEYS
 
 # No defects, and jobs that end while one looks.
 SETTINGS: Mapping[str, Any] = {
@@ -195,7 +195,11 @@ def write_wave(
     """
     lines = {
         "wave": {"name": f'"{name}"'},
-        "wait": {"poll_seconds": "[0.1, 0.3]", "list_lag_seconds": "0.5"},
+        "wait": {
+            "poll_seconds": "[0.1, 0.3]",
+            "list_lag_seconds": "0.5",
+            "missing_hours": "0.0003",  # a second
+        },
         "draft": {"probe": "2"},
         "screen": {"min_blur": "0", "min_entropy": "0", "duplicate_distance": "0"},
         "judge": {"min_score": "0.0", "min_brief_fit": "0.0"},

@@ -1,7 +1,6 @@
 """One round of drafts on a running sandbox, settled as a wave settles it, but without Prefect.
 
-The client, HTTP, the store, the job protocol and the loop around it are the real ones; only what
-would make tasks of two functions is left out, because it costs seconds.
+The client, HTTP, the store, the job protocol and the loop around it are the real ones.
 """
 
 import atexit
@@ -10,7 +9,7 @@ import functools
 import json
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -21,20 +20,30 @@ from tests.chaos.bench import Lines, write_wave
 from tests.servers import environment
 
 from imagewave.flows import run as running
-from imagewave.flows import settle as settling_flow
 from imagewave.flows.run import Run, open_run
+from imagewave.flows.settle import settle
+from imagewave.providers import failures
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from imagewave.storage.analytics import query
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import estimate
+from imagewave.storage.facts.analytics import query
 from imagewave.storage.requests import FailureClass, Kind, Request
-from imagewave.storage.rounds import Ask, Outcome, record
+from imagewave.storage.rounds.rounds import Ask, Outcome, record
 from imagewave.storage.store import Store
-from imagewave.storage.wavefile import load_wave
-from imagewave.tasks import failures
+from imagewave.storage.waves.wave_file import load_wave
 from imagewave.tasks.screening.pool import Pool
 
 LITE = "gemini-3.1-flash-lite-image"
+LANES: dict[str, dict[str, Any]] = {
+    "gemini-batch": {},
+    "openai-batch": {
+        "wave": 'lane = "openai-batch"',
+        "draft": 'model = "gpt-image-2"',
+        "final": 'carry = "accept"',
+        "judge": "enabled = false",
+    },
+}
+"""The tables of a wave whose drafts go by a lane."""
 
 
 class Bench:
@@ -59,19 +68,24 @@ class Bench:
         with open_run(self.store, wave, wait=patient) as run:
             yield run
 
-    def asks(self, texts: Sequence[str]) -> list[Ask]:
+    def asks(self, texts: Sequence[str], model: str = LITE) -> list[Ask]:
         """One draft for each text; the folder's name keeps tests out of each other's way."""
-        cost = estimate(find_model(LITE), lane="gemini-batch", size="1K", prompt_chars=80)
+        row = find_model(model)
+        quality = row.qualities[0] if row.qualities else None
+        cost = estimate(
+            row, lane=row.lanes[0], size="1K", quality=quality, aspect_ratio="1:1", prompt_chars=80
+        )
         return [
             Ask(
                 brief="tulips",
                 prompt_id=str(number),
                 request=Request(
                     kind=Kind.DRAFT,
-                    model=LITE,
+                    model=row.id,
                     prompt=f"{text} ({self.folder.name})",
                     aspect_ratio="1:1",
                     size="1K",
+                    quality=quality,
                 ),
                 estimate_usd=cost,
             )
@@ -81,7 +95,7 @@ class Bench:
     def settle_in(self, run: Run, asks: Sequence[Ask], number: int = 1) -> Outcome:
         """Has these made as the n-th round of drafts of the run's wave."""
         round = run.round(Kind.DRAFT, number)
-        return settling_flow.settle(run, round, record(run.store, round, asks), "draft")
+        return settle(run, round, record(run.store, round, asks), "draft")
 
     def sql(self, sql: str, *params: object) -> list[dict[str, Any]]:
         """Rows of a query over the store's facts."""
@@ -141,34 +155,6 @@ def _pool() -> Pool:
     return pool
 
 
-class _Collected:
-    """What `Task.submit` returns, for work that is done at once."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._error: Exception | None = None
-        self._result = None
-        try:
-            self._result = work()
-        except Exception as error:  # noqa: BLE001 - as a future does: whoever asks gets it
-            self._error = error
-
-    def result(self, timeout: float | None = None) -> Any:
-        if self._error:
-            raise self._error
-        return self._result
-
-
-class _Task:
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def submit(self, *arguments: Any) -> _Collected:
-        return _Collected(lambda: self._function(*arguments))
-
-
 @contextlib.contextmanager
 def settling(
     sandbox: EmbeddedSandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -178,10 +164,7 @@ def settling(
     policies = {**failures.POLICIES, FailureClass.TRANSIENT: transient}
     monkeypatch.setattr(failures, "POLICIES", policies)
     monkeypatch.setattr(running, "Pool", lambda max_pixels: contextlib.nullcontext(_pool()))
-    for name in ("submit", "collect"):
-        task = getattr(settling_flow, name)
-        monkeypatch.setattr(settling_flow, name, _Task(task.fn))
-    with environment(GEMINI_API_KEY="sandbox", GOOGLE_GEMINI_BASE_URL=sandbox.url):
+    with environment(**sandbox.environment()):
         bench = Bench(sandbox, folder)
         try:
             yield bench

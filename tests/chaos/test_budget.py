@@ -2,10 +2,13 @@
 
 from decimal import Decimal
 
+import pytest
 from tests.chaos.bench import BRIEFS, Bench, assets, check_exactly_once, write_wave
 
-from imagewave.storage.ledger import Ledger
+from imagewave.storage.money.ledger import Ledger
 from imagewave.storage.store import Store
+
+pytestmark = pytest.mark.slow
 
 
 def test_stops_at_the_budget_and_goes_on_when_it_is_raised(bench: Bench) -> None:

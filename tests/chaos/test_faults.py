@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.chaos.bench import SETTINGS, assert_money, assert_no_fact_twice, check_exactly_once
+from tests.chaos.bench import (
+    SETTINGS,
+    assert_money,
+    assert_no_fact_twice,
+    check_exactly_once,
+    wait_until,
+)
 from tests.chaos.rounds import Bench, settling
 
-from imagewave.flows.settle import Waiting
+from imagewave.flows.settle import Waiting, harvest
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from imagewave.storage.ledger import Ledger
+from imagewave.storage.money.ledger import Ledger
 from imagewave.storage.store import StoreError
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +92,25 @@ def test_a_list_that_lags_for_five_seconds_does_not_lead_to_a_second_job(bench: 
     assert job["message"] == "adopted"
 
 
-def test_a_list_that_lags_longer_than_allowed_for_is_what_pays_twice(bench: Bench) -> None:
+def test_a_list_that_lags_longer_than_allowed_for_pays_twice_and_loses_nothing(
+    bench: Bench,
+) -> None:
     """The residual window of docs/reliability.md: the allowance is what keeps it shut."""
-    bench.arm(create_dropped=1, list_lag={"seconds": 5.0})
+    bench.arm(create_dropped=1, list_lag={"seconds": 2.0})
+    with bench.run(wait="list_lag_seconds = 0.2") as run:
+        bench.settle_in(run, bench.asks(PLAIN))
+        assert len(bench.provider_jobs()) == 2
+        both = {job["name"] for job in bench.provider_jobs()}
+        wait_until(lambda: both <= {name for name, _ in run.lane.listed()}, "the list")
 
-    bench.settle(*PLAIN, wait="list_lag_seconds = 0.2")
+        while harvest(run):
+            pass
+        before = bench.statuses()
+        assert harvest(run) == []
 
-    assert len(bench.provider_jobs()) == 2
+    assert bench.statuses() == before == {"image": 8}
+    assert bench.findings() == {"second job": 1}
+    assert check_exactly_once(bench.store, bench.billed()) == 1.0
 
 
 @pytest.mark.parametrize(

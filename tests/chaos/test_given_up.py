@@ -1,9 +1,12 @@
 """A job that was given up, and ends after its wave was delivered: the next run takes it in."""
 
+import pytest
 from tests.chaos.bench import Bench, assets, check_exactly_once, write_wave
 
-from imagewave.storage.ledger import Ledger
+from imagewave.storage.money.ledger import Ledger
 from imagewave.storage.store import Store
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_next_run_of_a_delivered_wave_harvests(bench: Bench) -> None:

@@ -15,6 +15,8 @@ from tests.chaos.bench import Bench, assets, check_exactly_once, outcome, write_
 from imagewave.killpoints import POINTS
 from imagewave.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 # Each chain follows the wave's course, so that every point of it is still ahead.
 CHAINS = {
     "submit": [

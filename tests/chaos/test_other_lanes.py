@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.chaos.bench import Bench, Finished, check_exactly_once, is_done, write_wave
 
-from imagewave.storage.analytics import query
+from imagewave.storage.facts.analytics import query
 from imagewave.storage.store import Store
 
 # Whole waves by each lane: minutes, so not in `make test`.

@@ -10,6 +10,8 @@ from tests.servers import environment, make_bucket, s3_environment, start_moto
 
 from imagewave.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
@@ -63,3 +65,14 @@ def test_two_waves_that_share_requests_pay_for_each_once(bench: Bench) -> None:
     opened = Store.open(store)
     assert check_exactly_once(opened, billed) == 1.0
     assert len(assets(opened)) == 5
+
+
+def test_two_stores_with_one_key_leave_each_other_s_jobs_alone(bench: Bench) -> None:
+    """The same wave makes the same jobs in both, and the provider lists those of both."""
+    wave = write_wave(bench.folder(), name="shared")
+    for _ in range(2):
+        store = str(bench.folder() / "store")
+        start = len(bench.billed())
+        finished = bench.run(wave, store)
+        assert finished.code == 0, finished.err
+        assert check_exactly_once(Store.open(store), bench.billed(start)) == 1.0

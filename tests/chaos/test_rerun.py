@@ -3,10 +3,13 @@
 import signal
 from pathlib import Path
 
+import pytest
 from tests.chaos.bench import Bench, assets, check_exactly_once, write_wave
 
-from imagewave.storage.analytics import query
+from imagewave.storage.facts.analytics import query
 from imagewave.storage.store import Store
+
+pytestmark = pytest.mark.slow
 
 BRIEFS = {
     "harbour": "a fishing harbour in the morning, boats at the quay",
@@ -38,6 +41,9 @@ def test_a_dry_run_lists_and_prices_and_sends_nothing(bench: Bench) -> None:
     listed = bench.run(wave, store, "--dry-run", command="rerun")
     by_name = bench.run("dry", store, "--dry-run", command="rerun")
     refused = bench.run(wave, store, "--dry-run", "--where", "status = 'refused'", command="rerun")
+    by_flag = bench.run(wave, store, "--dry-run", "--refused", "--brief", "crowd", command="rerun")
+    other = bench.run(wave, store, "--dry-run", "--brief", "crowd", command="rerun")
+    unknown = bench.run(wave, store, "--brief", "crowds", command="rerun")
     wrong = bench.run(wave, store, "--dry-run", "--where", "colour = 1", command="rerun")
 
     assert "tulips" in listed.out
@@ -45,6 +51,10 @@ def test_a_dry_run_lists_and_prices_and_sends_nothing(bench: Bench) -> None:
     assert "1 request, about $0.01" in listed.out
     assert by_name.out == listed.out
     assert "crowd" in refused.out
+    assert by_flag.out == refused.out
+    assert "Nothing to make again" in other.out
+    assert "--refused picks what was refused: 1 request, about $0.0" in other.out
+    assert (unknown.code, "Did you mean 'crowd'?" in unknown.err) == (1, True)
     assert (wrong.code, "cannot be used" in wrong.err) == (1, True)
     assert len(bench.billed()) == before
 
@@ -83,7 +93,7 @@ def test_a_refused_request_is_sent_again_only_by_name(bench: Bench) -> None:
     wave, store, start = ended_wave(bench, "named")
     before = len(bench.billed())
 
-    finished = bench.run(wave, store, "--where", "status = 'refused'", command="rerun")
+    finished = bench.run(wave, store, "--refused", command="rerun")
 
     assert finished.code == 0, finished.err
     (line,) = bench.billed(before)

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from tests.chaos.bench import Bench, check_exactly_once, wait_until, write_wave
 
-from imagewave.storage.analytics import query
+from imagewave.storage.facts.analytics import query
 from imagewave.storage.store import Store
+
+pytestmark = pytest.mark.slow
 
 # The promise is 5 s; on a machine that does other work as well, a test must not hang on it.
 PATIENCE_S = 10

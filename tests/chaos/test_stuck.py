@@ -1,7 +1,9 @@
 """Jobs that hang: the alarm, the move to another model, and what they bring after all."""
 
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,15 @@ from tests.chaos.bench import (
 )
 from tests.chaos.rounds import LITE, Bench, settling
 
+from imagewave import clock
 from imagewave.flows.settle import harvest
 from imagewave.flows.wave import make
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from imagewave.storage.ledger import Ledger
+from imagewave.storage.money.ledger import Ledger
 from imagewave.storage.requests import Kind
-from imagewave.storage.rounds import record
+from imagewave.storage.rounds.rounds import record
+
+pytestmark = pytest.mark.heavy
 
 OTHER = "gemini-nano-banana-2.1"
 SOON = "age_limit_hours = 0.0003"  # a second
@@ -61,8 +66,9 @@ def test_a_stuck_job_moves_to_the_fallback_model(bench: Bench) -> None:
     assert {ask.request.model for ask in asks} == {OTHER}
     assert [found[ask.request.id].status for ask in asks] == ["image", "image"]
     assert again == (asks, found)
-    assert bench.findings() == {"late job": 1}
     old, new = sorted(bench.provider_jobs(), key=lambda job: str(job["metadata"]["createTime"]))
+    late = bench.sql("SELECT key FROM findings WHERE kind = 'late job'")
+    assert {"key": old["name"]} in late  # on a busy machine, the other may be late as well
     assert state(bench, old["name"]) == "CANCELLED"
     assert state(bench, new["name"]) == "SUCCEEDED"
     # The cancelled job cost nothing; the other model's pictures are billed once.
@@ -128,32 +134,41 @@ def test_jobs_of_a_wave_file_that_was_changed_are_harvested(bench: Bench) -> Non
     assert_money(bench.store, bench.billed())
 
 
+class Jumping:
+    """A clock whose every reading is hours off the one before, forth and back."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+
+    def now(self) -> datetime:
+        self.readings += 1
+        return datetime.now(UTC) + timedelta(hours=(7 * self.readings) % 41 - 20)
+
+    def steady(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def jumping() -> Iterator[Jumping]:
+    jumping = Jumping()
+    before = clock.use(jumping)
+    try:
+        yield jumping
+    finally:
+        clock.use(before)
+
+
 def test_clocks_that_jump_change_nothing_in_what_is_paid_or_kept(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, jumping: Jumping
 ) -> None:
-    """Every reading of the wall clock is hours off the one before, forth and back."""
-    from datetime import datetime, timedelta, tzinfo
-
-    from imagewave.storage import facts, jobs, ledger
-    from imagewave.tasks import late
-
-    real = datetime
-
-    class Jumping(datetime):
-        readings = 0
-
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-            cls.readings += 1
-            return real.now(tz) + timedelta(hours=(7 * cls.readings) % 41 - 20)
-
     bench.arm(create_dropped=1, job_failed=1)
-    for module in (facts, jobs, ledger, late):
-        monkeypatch.setattr(module, "datetime", Jumping)
 
     outcome = bench.settle(*TEXTS)
 
-    assert Jumping.readings > 10
+    assert jumping.readings > 10
     assert {answer.status for answer in outcome.answers.values()} == {"image"}
     assert len(bench.provider_jobs()) == 2  # the one that failed, and its successor
     assert_no_fact_twice(bench.store)

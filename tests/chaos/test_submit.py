@@ -9,22 +9,26 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.chaos.bench import SETTINGS, wait_until
+from tests.chaos.bench import SETTINGS, assert_money, wait_until
 from tests.chaos.rounds import Bench, settling
 
 from imagewave.flows.run import Run
+from imagewave.providers.gemini.batch import GeminiBatchLane
+from imagewave.providers.protocol import Lane, Rejected
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from imagewave.storage.jobs import Accepted, Claimer, Intent, JobFolder, Settled
-from imagewave.storage.ledger import Budget, Ledger
+from imagewave.storage.jobs.folder import Accepted, Claimer, Intent, JobFolder, Settled
+from imagewave.storage.money.ledger import Budget, Ledger
 from imagewave.storage.requests import Kind, Request
-from imagewave.storage.rounds import record
-from imagewave.tasks.collect import collect
-from imagewave.tasks.providers.gemini_batch import GeminiBatchLane
-from imagewave.tasks.providers.protocol import Lane, Rejected
-from imagewave.tasks.shard import shard
-from imagewave.tasks.submit import Doubt, Overlap, Quarantined, resolve, submit
+from imagewave.storage.rounds.rounds import record
+from imagewave.tasks.collecting.collect import collect
+from imagewave.tasks.jobs.plain import PlainHands
+from imagewave.tasks.jobs.settling import harvest
+from imagewave.tasks.jobs.shard import shard
+from imagewave.tasks.jobs.submit import AdoptionTimes, Overlap, Quarantined, resolve, submit
 
-SHORT = Doubt(lease_s=1.0, fresh_s=0.3, list_lag_s=0.3)
+pytestmark = pytest.mark.heavy
+
+SHORT = AdoptionTimes(lease_s=1.0, fresh_s=0.3, list_lag_s=0.3)
 TEXTS = ("a red tulip", "a green bench")
 
 
@@ -57,8 +61,8 @@ def plan(bench: Bench, run: Run, *texts: str, number: int = 1) -> JobFolder:
     return JobFolder(run.store, job_id)
 
 
-def send(folder: JobFolder, lane: Lane, doubt: Doubt = SHORT) -> Accepted | Settled:
-    return submit(folder.store, folder.job_id, lane, budget=Budget(), doubt=doubt)
+def send(folder: JobFolder, lane: Lane, adoption: AdoptionTimes = SHORT) -> Accepted | Settled:
+    return submit(folder.store, folder.job_id, lane, budget=Budget(), adoption=adoption)
 
 
 def claim_elsewhere(folder: JobFolder) -> Intent:
@@ -114,6 +118,26 @@ def test_two_jobs_with_one_token_wait_for_a_person(bench: Bench, run: Run) -> No
     assert isinstance(accepted, Accepted)
     assert accepted.provider_job == second
     assert len(bench.provider_jobs()) == 2
+
+
+def test_two_jobs_that_have_both_ended_need_no_person(bench: Bench, run: Run) -> None:
+    folder = plan(bench, run, *TEXTS)
+    intent = claim_elsewhere(folder)
+    names = [create_at_provider(folder, run.lane, intent.token) for _ in range(2)]
+    wait_until(lambda: all(run.lane.poll(name).state.done for name in names), "both jobs")
+
+    with pytest.raises(Quarantined):
+        send(folder, run.lane)
+    accepted = send(folder, run.lane)
+    assert isinstance(accepted, Accepted)
+    ledger = Ledger(run.store)
+    ledger.hold(folder.job_id, "faults", ledger.state().held, Budget())
+    status = run.lane.poll(accepted.provider_job)
+    collect(run.store, folder.job_id, run.lane, status, run.pool)
+
+    assert harvest(run, PlainHands(run)) == []
+    assert bench.statuses() == {"image": 4}
+    assert_money(bench.store, bench.billed())
 
 
 class Slow:
@@ -237,7 +261,7 @@ def test_resolving_a_dead_claim_frees_its_money_and_creates_nothing(bench: Bench
     ledger = Ledger(run.store)
     ledger.hold(folder.job_id, "faults", ledger.state().held, Budget())
 
-    assert resolve(run.store, folder.job_id, run.lane, doubt=SHORT) is None
+    assert resolve(run.store, folder.job_id, run.lane, adoption=SHORT) is None
 
     assert ledger.open_holds() == []
     assert folder.standing(folder.intents()) != []  # of the lost one nobody can speak for it

@@ -7,6 +7,8 @@ from PIL import Image
 from tests.cli.test_run import imagewave
 from tests.servers import make_bucket, s3_environment, start_moto
 
+pytestmark = pytest.mark.heavy
+
 WAVE = '[wave]\nname = "covers"\n[[brief]]\nid = "tulips"\ntext = "Red tulips in the rain"\n'
 
 
@@ -26,7 +28,7 @@ def test_it_says_what_came_in_and_what_to_do_next(folder: Path) -> None:
     wanted = ("--wave", "covers.toml", "--brief", "tulips", "--source", "mj")
     first = imagewave(folder, "import", "mj", *wanted, "--cost-usd", "0.02")
     assert first.returncode == 0, first.stderr
-    assert "2 pictures by Midjourney for tulips, $0.0400." in first.stdout
+    assert "2 pictures by Midjourney for tulips, $0.0400 (sandbox: no real money)." in first.stdout
     assert "imagewave run covers.toml" in first.stdout
     assert "prompt.txt" in first.stderr
 

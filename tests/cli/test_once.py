@@ -13,9 +13,11 @@ from typer.testing import CliRunner, Result
 from imagewave.cli import app
 from imagewave.errors import ImagewaveError
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from imagewave.storage.analytics import query
-from imagewave.storage.ledger import BudgetExceeded
+from imagewave.storage.facts.analytics import query
+from imagewave.storage.money.ledger import BudgetExceeded
 from imagewave.storage.store import Store
+
+pytestmark = pytest.mark.heavy
 
 SETTINGS = {"tiny": 8, "defects": "none"}
 
@@ -85,9 +87,27 @@ def test_it_asks_for_nothing_beyond_its_limit(url: str, tmp_path: Path) -> None:
     result = run(tmp_path, "a bicycle", "--n", "50", "--max-usd", "0.01")
     assert isinstance(result.exception, ImagewaveError)
     assert result.exception.exit_code == BudgetExceeded.exit_code
-    assert "--max-usd is $0.01" in str(result.exception)
+    assert "--max-usd, is $0.01" in str(result.exception)
     assert "wave file" not in str(result.exception)
     assert billed(url) == 0
+
+
+def test_what_is_refused_leaves_nothing_behind(url: str, tmp_path: Path) -> None:
+    deep = tmp_path / "not" / "there"
+    for key, options in (("k", ("--n", "50", "--max-usd", "0.01")), ("bad-key", ())):
+        with environment(GEMINI_API_KEY=key, OPENAI_API_KEY=key):
+            refused = run(deep, "a bicycle", *options)
+        assert isinstance(refused.exception, ImagewaveError), refused.output
+        assert not (tmp_path / "not").exists()
+    assert billed(url) == 0
+
+
+def test_a_refusal_changes_nothing_in_a_store_that_there_is(url: str, tmp_path: Path) -> None:
+    run(tmp_path, "a red bicycle")
+    before = sorted(tmp_path.rglob("*"))
+    refused = run(tmp_path, "a blue bicycle", "--n", "50", "--max-usd", "0.01")
+    assert isinstance(refused.exception, ImagewaveError)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -97,7 +117,7 @@ def test_it_asks_for_nothing_beyond_its_limit(url: str, tmp_path: Path) -> None:
         ("   ", (), "the text is empty"),
         ("a\x01b", (), "control characters"),
         ("a bicycle", ("--max-usd", "nan"), "--max-usd: NaN is not possible"),
-        ("a bicycle", ("--max-usd", "0"), "greater than 0"),
+        ("a bicycle", ("--max-usd", "0"), "more than 0"),
         ("a bicycle", ("--max-usd", "1e30"), "It should have no more than 18 digits"),
         ("a bicycle", ("--max-usd", "1e-10"), "It should have no more than 9 decimal places"),
     ],

@@ -10,10 +10,12 @@ from tests.servers import environment
 from typer.testing import CliRunner, Result
 
 from imagewave.cli import app
-from imagewave.storage import facts
-from imagewave.storage.reruns import assets_part
+from imagewave.storage.facts import facts
+from imagewave.storage.rounds.reruns import assets_part
 from imagewave.storage.store import NoStore, Store
-from imagewave.storage.wavefile import load_wave
+from imagewave.storage.waves.wave_file import load_wave
+
+pytestmark = pytest.mark.heavy
 
 WAVE = """
 [wave]
@@ -52,7 +54,15 @@ def run(*arguments: str) -> Result:
 
 def test_a_plan_shows_stages_prices_and_where_the_rates_come_from(wave: Path) -> None:
     output = run(str(wave)).output
-    for words in ("draft", "judge", "final", "total", "8 of 10 plays", "no history", "batch saves"):
+    for words in (
+        "draft",
+        "judge",
+        "final",
+        "total",
+        "8 of 10 simulations",
+        "no history",
+        "batch saves",
+    ):
         assert words in output
     assert "Warning: The wave probably stops at its budget of $0.02" in output
 
@@ -148,3 +158,27 @@ def test_the_table_says_what_a_gpu_would_cost_or_what_is_missing(wave: Path) -> 
     assert [line for line in table.splitlines() if line.startswith("sdxl") and " gpu " in line]
     with environment(IMAGEWAVE_GPU_USD_PER_HOUR=""):
         assert "Set IMAGEWAVE_GPU_USD_PER_HOUR" in run(str(wave)).output
+
+
+def test_it_says_what_would_deliver_more_and_how_long_batches_really_take(wave: Path) -> None:
+    wave.write_text(WAVE.replace("want = 2", "want = 8") + "[draft]\nmax_oversample = 1\n")
+    output = run(str(wave)).output
+    assert "To get more, set [draft] max_oversample = " in output
+    assert "the provider aims at 24 h" in output
+    assert "[budget] wave_usd = " in output
+    found = json.loads(run(str(wave), "--json").stdout)
+    assert found["delivered"]["middle"] < 8
+    assert found["remedy"]["keys"]["max_oversample"] > 1
+    assert found["remedy"]["delivered"]["middle"] > found["delivered"]["middle"]
+    assert Decimal(found["remedy"]["usd"]["middle"]) > Decimal(found["usd"]["middle"])
+    assert all(line["time"]["expected_s"] < line["time"]["aim_s"] for line in found["lines"])
+
+
+def test_an_error_is_json_where_json_was_asked_for(wave: Path) -> None:
+    wave.write_text(WAVE.replace('id = "tulips"', 'idd = "tulips"'))
+    failed = CliRunner().invoke(app, ["plan", str(wave), "--json"])
+    assert failed.exit_code == 1
+    error = json.loads(failed.stdout)["error"]
+    assert error["type"] == "WaveFileError"
+    assert error["problems"][0]["key"] == "brief[1].idd"
+    assert error["problems"][0]["fix"].startswith("Did you mean 'id'?")

@@ -14,6 +14,8 @@ from tests.storage.builders import WAVE, small_wave
 
 from imagewave.storage.store import Store
 
+pytestmark = pytest.mark.heavy
+
 COMMAND = [sys.executable, "-c", "from imagewave.cli import main; main()", "sql"]
 
 
@@ -78,6 +80,27 @@ def test_csv(store: str) -> None:
     assert [(row["brief"], row["accepted"]) for row in rows] == [("harbour", "1"), ("tulips", "2")]
 
 
+def test_csv_runs_no_formula_in_a_spreadsheet(store: str, tmp_path: Path) -> None:
+    evil = ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1"]
+    listed = ", ".join("'" + text.replace("\n", "' || chr(10) || '") + "'" for text in evil)
+    query = (
+        f"select unnest([{listed}, 'x-1', '', null]) as text, -1.5 as number, -1 as whole,"
+        " date '2026-01-01' as day, '=1'::enum('=1') as choice, ['=1'] as many, '-1' as \"=head\""
+    )
+    for printed in (
+        run(query, "--store", store, "--format", "csv"),
+        run(query, "-o", str(tmp_path / "a.csv")) or (tmp_path / "a.csv").read_bytes().decode(),
+    ):
+        heads, *rows = csv.reader(io.StringIO(printed, newline=""))
+        assert heads == ["text", "number", "whole", "day", "choice", "many", "'=head"]
+        texts = [row[0].replace("\r", "\n") for row in rows]  # as a pipe that is read as text
+        assert texts == [f"'{text}".replace("\r", "\n") for text in evil] + ["x-1", "", ""]
+        rest = ["-1.5", "-1", "2026-01-01", "'=1", "['=1']", "'-1"]
+        assert [row[1:] for row in rows] == [rest] * len(rows)
+    as_json = json.loads(run(query, "--store", store, "--format", "json"))
+    assert [row["text"] for row in as_json[: len(evil)]] == evil
+
+
 def test_json(store: str) -> None:
     printed = run("from funnel order by brief", "--store", store, "--format", "json")
     assert [row["brief"] for row in json.loads(printed)] == ["harbour", "tulips"]
@@ -116,8 +139,65 @@ def test_a_query_from_standard_input(store: str) -> None:
 
 
 def test_several_statements_answer_with_the_last(store: str) -> None:
-    query = "create table t as from assets; select count(*) as n from t"
+    query = "from funnel; select count(*) as n from assets"
     assert run(query, "--store", store, "--format", "csv") == "n\n3\n"
+
+
+def test_a_pivot_and_what_explains_a_question_are_questions(store: str) -> None:
+    assert "final" in run("pivot costs on kind in ('final') using sum(cost_usd)", "--store", store)
+    for query in ("explain from funnel", "explain analyze from funnel", "summarize funnel"):
+        assert run(query, "--store", store)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "copy (select 1) to '{file}'",
+        "copy (select 1) to '{fact}'",
+        "from funnel; copy (select 1) to '{fact}'",
+        "explain analyze copy (select 1) to '{fact}'",
+        "/* a */ explain analyze copy (select 1) to '{fact}'",
+        "export database '{file}'",
+        "attach '{file}' as other",
+        "create table t as from funnel",
+        "drop view funnel",
+        "set enable_external_access = true",
+        "install httpfs",
+        "pragma enable_profiling",
+    ],
+)
+def test_a_statement_that_does_more_than_read_is_refused(
+    store: str, tmp_path: Path, query: str
+) -> None:
+    fact = next((Path(store) / "facts/results").iterdir())
+    before = fact.read_bytes()
+    done = attempt(query.format(file=tmp_path / "file", fact=fact), "--store", store)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is no question: facts are read, never changed" in done.stderr
+    assert fact.read_bytes() == before
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from read_text('{file}')",
+        "from '{file}'",
+        "from read_text('{store}/store.json')",
+        "from read_text('{store}/facts/../store.json')",
+        "from glob('{folder}/*')",
+        "from read_csv_auto(['{file}'])",
+        "select * from query('from read_text(''{file}'')')",
+    ],
+)
+def test_no_file_but_the_facts_can_be_read(store: str, tmp_path: Path, query: str) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("password\n")
+    done = attempt(
+        query.format(file=file, folder=tmp_path, store=store), "--store", store, "-o", "-"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "password" not in done.stderr
 
 
 def test_without_a_query_the_views_are_listed(tmp_path: Path) -> None:
@@ -251,3 +331,9 @@ def test_a_file_name_of_no_known_format_is_refused(store: str, tmp_path: Path) -
     assert file.read_text().startswith("wave,")
     run("from funnel", "--store", store, "-o", str(tmp_path / "answer.txt"))
     assert "wave" in (tmp_path / "answer.txt").read_text()
+
+
+def test_a_store_whose_path_looks_like_a_pattern_is_asked(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "a [store]? *'s"))
+    small_wave(store)
+    assert run("select count(*) n from assets", "--store", store.url, "--format", "csv") == "n\n3\n"

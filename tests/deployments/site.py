@@ -18,8 +18,8 @@ from tests.chaos.bench import assets, check_exactly_once, is_done, wait_until
 from tests.servers import free_port
 
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from imagewave.storage.analytics import query
-from imagewave.storage.jobs import JobFolder
+from imagewave.storage.facts.analytics import query
+from imagewave.storage.jobs.folder import JobFolder
 from imagewave.storage.store import Store
 
 SETTINGS = {"defects": "none", "pending_s": 0.05, "running_s": 0.1}
@@ -138,7 +138,7 @@ class Site:
 
     def watch(self, store: Store) -> "subprocess.Popen[bytes]":
         """Starts the watch flow in a process of its own."""
-        code = f"from imagewave.flows.watch import watch; watch({store.url!r})"
+        code = f"from imagewave.flows.prefect.watch import watch; watch({store.url!r})"
         return self._spawn("watch", ["-c", code], GEMINI_API_KEY=KEY)
 
     def wave(self, name: str) -> tuple[Path, Store]:
@@ -154,7 +154,7 @@ class Site:
         for deployment in self.call("POST", "deployments/filter", {}):
             self.call("PATCH", f"deployments/{deployment['id']}", {"paused": True})
 
-    def call(self, method: str, path: str, body: Json | None = None) -> Any:
+    def call(self, method: str, path: str, body: Json | list[Json] | None = None) -> Any:
         """One call of Prefect's API."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(

@@ -12,7 +12,7 @@ import pytest
 from tests.servers import free_port
 
 from imagewave.sandbox.embedded import EmbeddedSandbox
-from imagewave.storage.analytics import query
+from imagewave.storage.facts.analytics import query
 from imagewave.storage.store import Store
 
 ROOT = Path(__file__).parents[2]

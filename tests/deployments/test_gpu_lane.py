@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from tests.deployments.site import Site
+from tests.providers.gpu.rendering.stub import Stub, job, line
 from tests.servers import free_port
-from tests.tasks.rendering.stub import Stub, job, line
 
+from imagewave.prefect_server import named_server
+from imagewave.providers.gpu.lane import GpuLane
+from imagewave.providers.gpu.prefect_pool import DEPLOYMENT, PrefectEngine
+from imagewave.providers.gpu.rendering.render import render_job
+from imagewave.providers.protocol import JobState, Rejected, Unavailable, Unsure
 from imagewave.storage.catalog.prices import GPU_HOUR_VARIABLE
-from imagewave.storage.renders import RenderFolder
+from imagewave.storage.jobs.renders import RenderFolder
 from imagewave.storage.requests import Kind, Request
 from imagewave.storage.store import Store
-from imagewave.tasks.providers.gpu import GpuLane
-from imagewave.tasks.providers.gpu_prefect import DEPLOYMENT, PrefectEngine, has_server
-from imagewave.tasks.providers.protocol import JobState, Rejected, Unavailable, Unsure
-from imagewave.tasks.rendering.render import render_job
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -111,7 +112,7 @@ def test_asking_twice_makes_one_run(
     site: Site, api: None, store: Store, create: Callable[[str], str]
 ) -> None:
     lane = lane_on(store)
-    assert has_server()
+    assert named_server() == site.api
     lane.check_access()
     assert lane.find("twice-0001") == []
     assert create("twice-0001") == create("twice-0001") == "twice-0001"
@@ -199,7 +200,7 @@ def test_a_run_that_was_deleted_is_a_job_that_failed(
 def test_without_the_deployment_it_says_how_to_make_it(
     site: Site, api: None, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagewave.tasks.providers.gpu_prefect.DEPLOYMENT", "render/nowhere")
+    monkeypatch.setattr("imagewave.providers.gpu.prefect_pool.DEPLOYMENT", "render/nowhere")
     folder = RenderFolder(store, job(store, [line("a")], "none-0001", engine="prefect"))
     for ask in (PrefectEngine().check, lambda: PrefectEngine().start(folder)):
         with pytest.raises(Rejected, match=r"imagewave deploy.*prefect worker start -p gpu"):

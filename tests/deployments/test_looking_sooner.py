@@ -49,15 +49,20 @@ def post(port: int, headers: dict[str, str]) -> int:
         return 0
 
 
+def signed(id: str) -> dict[str, str]:
+    """The headers of a webhook that the provider sends now."""
+    sent = datetime.now(UTC)
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(int(sent.timestamp())),
+        "webhook-signature": Webhook(SECRET).sign(id, sent, "{}"),
+    }
+
+
 def test_a_webhook_starts_one_look_however_often_it_comes(site: Site) -> None:
     _, store = site.wave("hooked")
     deployment = site.call("GET", "deployments/name/watch/watch")
-    sent = datetime.now(UTC)
-    headers = {
-        "webhook-id": "msg_7",
-        "webhook-timestamp": str(int(sent.timestamp())),
-        "webhook-signature": Webhook(SECRET).sign("msg_7", sent, "{}"),
-    }
+    headers = signed("msg_7")
     with served(site, store.url, port := free_port()):
         assert post(port, headers) == 200
         assert post(port, headers) == 200
@@ -69,6 +74,34 @@ def test_a_webhook_starts_one_look_however_often_it_comes(site: Site) -> None:
     ]
     assert len(looks) == 1
     site.call("DELETE", f"flow_runs/{looks[0]['id']}")
+
+
+def test_webhooks_that_come_while_watch_runs_make_one_more_look(site: Site) -> None:
+    _, store = site.wave("hooked-often")
+    deployment = site.call("GET", "deployments/name/watch/watch")
+    mine = {"flow_runs": {"deployment_id": {"any_": [deployment["id"]]}}}
+    at_work = site.run_deployment("watch/watch", store=store.url)
+    for state in ("PENDING", "RUNNING"):  # as a worker does, which takes the one place by it
+        body = {"state": {"type": state}}
+        site.call("POST", f"flow_runs/{at_work['id']}/set_state", body)
+
+    def states() -> list[str]:
+        return sorted(
+            run["state_name"]
+            for run in site.call("POST", "flow_runs/filter", mine)
+            if run["parameters"]["store"] == store.url and run["id"] != at_work["id"]
+        )
+
+    with served(site, store.url, port := free_port()), site.worker():
+        for number in range(3):
+            assert post(port, signed(f"msg_often_{number}")) == 200
+        # The worker has offered each of them to Prefect, which had no place for it.
+        wait_until(lambda: states() == ["AwaitingConcurrencySlot"] * 3, "the queue", 120)
+        done = {"state": {"type": "COMPLETED"}, "force": True}
+        site.call("POST", f"flow_runs/{at_work['id']}/set_state", done)
+        # One that Prefect is just offered again when a look ends may look once more itself.
+        wait_until(lambda: set(states()) <= {"Completed", "Covered"}, "the looks", 480)
+    assert {"Completed", "Covered"} == set(states())
 
 
 def test_without_a_secret_no_webhook_is_served(site: Site) -> None:

@@ -10,9 +10,9 @@ from tests.chaos.bench import assets, check_exactly_once, is_done, wait_until
 from tests.deployments.site import KEY, Site, billed, children_of, control, kill_group
 from tests.servers import environment, make_bucket, s3_environment, start_moto
 
-from imagewave.storage.analytics import query
+from imagewave.storage.facts.analytics import query
+from imagewave.storage.facts.tables import COLUMNS
 from imagewave.storage.store import Store
-from imagewave.storage.tables import COLUMNS
 
 # Generous: each run is a new process, and the machine may be busy.
 pytestmark = pytest.mark.timeout(900)

@@ -9,16 +9,16 @@ import psutil
 import pytest
 from tests.chaos.bench import is_done, wait_until
 from tests.deployments.site import Site, children_of
-from tests.tasks.rendering.waves import MODELS, WAVE
+from tests.providers.gpu.rendering.waves import MODELS, WAVE
 
-from imagewave.storage.analytics import query
-from imagewave.storage.renders import RenderFolder
+from imagewave.storage.facts.analytics import query
+from imagewave.storage.jobs.renders import RenderFolder
 from imagewave.storage.store import Store
 
 for library in ("torch", "diffusers", "accelerate"):
     pytest.importorskip(library, reason=f"{library} is not installed (extra: gpu)")
 
-from tests.tasks.rendering import tiny  # noqa: E402
+from tests.providers.gpu.rendering import tiny  # noqa: E402
 
 # Generous: each run is a new process that imports torch, and the machine may be busy.
 pytestmark = pytest.mark.timeout(900)

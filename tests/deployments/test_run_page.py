@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.deployments.site import Site, files_that_hold
 
-from imagewave.storage.analytics import query
+from imagewave.storage.facts.analytics import query
 from imagewave.storage.store import Store
 
 # Generous: each run is a new process, and the machine may be busy.

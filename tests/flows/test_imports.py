@@ -1,6 +1,7 @@
 """Pictures from elsewhere: screened, judged, chosen and delivered like a wave's own drafts."""
 
 import json
+import os
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,12 +11,14 @@ from PIL import Image
 from tests.flows.conftest import Bench
 
 from imagewave.errors import ImagewaveError
-from imagewave.sandbox.pictures import Recipe, draw, encode
+from imagewave.sandbox.answers.pictures import Recipe, draw, encode
 from imagewave.storage.catalog import find_model
 from imagewave.storage.store import Store
-from imagewave.storage.wavefile import load_wave
-from imagewave.tasks.imports import Imported, bring_in, find_source, waiting
+from imagewave.storage.waves.wave_file import load_wave
+from imagewave.tasks.drafting.imports import Imported, bring_in, find_source, waiting
 from imagewave.tasks.upkeep import retain
+
+pytestmark = pytest.mark.slow
 
 WAVE = """
 [wave]
@@ -129,6 +132,46 @@ def test_bad_pictures_are_rejected_with_their_reasons_and_others_told(bench: Ben
     assert drafts_asked(bench) >= 2
     (funnel,) = bench.sql("FROM funnel")
     assert funnel["final"] == 2
+
+
+def test_a_camera_s_portrait_stands_upright_in_a_portrait_brief(bench: Bench) -> None:
+    """The camera stored it lying on its side, and says so."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    recipe = Recipe(model="mj", prompt="red tulips", nonce="a", width=1264, height=848)
+    photograph = bench.folder / "portrait.jpg"
+    Image.fromarray(draw(recipe)[:, :, ::-1].copy()).save(photograph, quality=95, exif=turned)
+    wave = WAVE.replace("3:2", "2:3").replace("want = 2", "want = 1")
+    path = bench.write(wave)
+    bring_in(
+        Store.open(bench.store_url),
+        load_wave(path),
+        "tulips",
+        [photograph],
+        source=find_source("midjourney"),
+        usd_each=Decimal(0),
+    )
+
+    bench.run(wave)
+
+    (picture,) = bench.sql("SELECT width, height FROM images JOIN imports USING (image)")
+    assert (picture["width"], picture["height"]) == (848, 1264)
+    (aspect,) = bench.sql(
+        "SELECT verdict FROM screens JOIN imports USING (image) WHERE check_name = 'aspect'"
+    )
+    assert aspect["verdict"] == "pass"
+    assert drafts_asked(bench) == 0
+
+
+def test_a_name_that_is_no_utf_8_loses_no_picture(bench: Bench, drawn: Path) -> None:
+    odd = os.fsencode(drawn) + b"/caf\xe9.jpg"
+    next(drawn.iterdir()).rename(os.fsdecode(odd))
+
+    found = bring(bench, *drawn.iterdir())
+
+    assert (found.new, found.refused) == (2, {})
+    names = {Path(row["file"]).name for row in bench.sql("FROM imports")}
+    assert "caf\\xe9.jpg" in names
 
 
 def test_bringing_in_again_changes_nothing(bench: Bench, drawn: Path) -> None:

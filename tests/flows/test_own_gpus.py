@@ -1,20 +1,22 @@
-"""A wave on own GPUs through the flow: what it shows while it renders, and what it then holds."""
+"""A wave on your GPUs through the flow: what it shows while it renders, and what it then holds."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.flows.conftest import Bench
-from tests.tasks.rendering.stub import Stub, StubEngine
-from tests.tasks.rendering.waves import MODELS, WAVE
+from tests.providers.gpu.rendering.stub import Stub, StubEngine
+from tests.providers.gpu.rendering.waves import MODELS, WAVE
 
 from imagewave.flows.progress import Progress, watched_by
+from imagewave.providers.gpu.lane import GpuLane
+from imagewave.providers.gpu.rendering.buckets import Bucket
 from imagewave.storage.catalog import USER_FILE
 from imagewave.storage.catalog.prices import GPU_HOUR_VARIABLE
-from imagewave.storage.renders import RenderLine
+from imagewave.storage.jobs.renders import RenderLine
 from imagewave.storage.store import Store
-from imagewave.tasks.providers.gpu import GpuLane
-from imagewave.tasks.rendering.buckets import Bucket
+
+pytestmark = pytest.mark.heavy
 
 
 class Gated(Stub):

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from tests.flows.conftest import Bench
 
+pytestmark = pytest.mark.heavy
+
 LENIENT = """
 [screen]
 min_blur = 0
@@ -79,6 +81,7 @@ def test_a_second_run_asks_for_nothing(bench: Bench) -> None:
     assert bench.billed() == billed
 
 
+@pytest.mark.slow
 def test_another_wave_with_the_same_briefs_pays_nothing(bench: Bench) -> None:
     bench.run(WAVE)
     billed = bench.billed()
@@ -92,6 +95,7 @@ def test_another_wave_with_the_same_briefs_pays_nothing(bench: Bench) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_cache_refresh_asks_anew(bench: Bench) -> None:
     bench.run(WAVE)
     before = {line["key"] for line in bench.billed()}
@@ -104,6 +108,7 @@ def test_cache_refresh_asks_anew(bench: Bench) -> None:
     assert len(bench.billed()) == len(before) + len(fresh)
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_a_new_revision_that_pays_for_what_is_new(bench: Bench) -> None:
     bench.run(WAVE)
     before = {line["key"] for line in bench.billed()}
@@ -125,6 +130,7 @@ def test_a_changed_file_is_a_new_revision_that_pays_for_what_is_new(bench: Bench
     ]
 
 
+@pytest.mark.slow
 def test_defects_end_as_rejects_with_reasons_and_never_as_assets(bench: Bench) -> None:
     bench.configure(defects={"blank": 0.3, "block_safety": 0.2, "truncated": 0.2})
     wave = WAVE.replace("min_brightness = 0\n", "").replace("want = 2", "want = 4")
@@ -183,6 +189,7 @@ def test_delivery_converts_where_asked(bench: Bench) -> None:
         assert Path(bench.store_url, asset["asset"]).read_bytes()[8:12] == b"WEBP"
 
 
+@pytest.mark.slow
 def test_finals_of_one_draft_are_no_duplicates_of_each_other(bench: Bench) -> None:
     bench.run(WAVE.replace("duplicate_distance = 0", "duplicate_distance = 6"))
     larger = WAVE.replace("duplicate_distance = 0", "duplicate_distance = 6").replace("1K", "2K")
@@ -195,6 +202,7 @@ def test_finals_of_one_draft_are_no_duplicates_of_each_other(bench: Bench) -> No
     ]
 
 
+@pytest.mark.slow
 def test_a_rejected_final_does_not_stand_in_the_way_of_the_next(bench: Bench) -> None:
     wave = WAVE.replace("duplicate_distance = 0", "duplicate_distance = 6")
     wave = wave.replace("min_score = 0.0", "min_score = 0.6")
@@ -212,6 +220,7 @@ def test_a_rejected_final_does_not_stand_in_the_way_of_the_next(bench: Bench) ->
     assert all(row["reason"].startswith("judge") for row in rejected)
 
 
+@pytest.mark.slow
 def test_a_draft_that_no_final_can_be_made_of_is_replaced(bench: Bench) -> None:
     """Each request, draft or final, is refused with a probability of one half."""
     bench.configure(defects={"block_safety": 0.5})

@@ -9,12 +9,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.sandbox.conftest import client_for
 from typer.testing import CliRunner
 
 from imagewave.cli.sandbox import app
 from imagewave.errors import ImagewaveError
 
-from .conftest import client_for
+pytestmark = pytest.mark.heavy
 
 
 def test_the_help_teaches_by_example() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from imagewave.sandbox.config import Config
-from imagewave.sandbox.defects import Defect
-from imagewave.sandbox.faults import KNOWN
+from imagewave.sandbox.core.config import Config
+from imagewave.sandbox.core.defects import Defect
+from imagewave.sandbox.core.faults import KNOWN
 
 _PAGE = Path(__file__).parents[2] / "docs" / "sandbox.md"
 _NAMES = [

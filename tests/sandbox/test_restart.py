@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from google.genai import types
+from tests.sandbox.conftest import FAST, LITE, Bench, client_for, request_row
 
 from imagewave.errors import ImagewaveError
-from imagewave.sandbox import disk
+from imagewave.sandbox.core import disk
 from imagewave.sandbox.embedded import EmbeddedSandbox
 
-from .conftest import FAST, LITE, Bench, client_for, request_row
+pytestmark = pytest.mark.heavy
 
 _ROWS = [request_row(f"r{i}", f"a boat {i}") for i in range(40)]
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from imagewave.storage import facts
+from imagewave.storage.facts import facts
+from imagewave.storage.facts.tables import COLUMNS, RECORDED_AT
 from imagewave.storage.requests import digest
 from imagewave.storage.store import Store
-from imagewave.storage.tables import COLUMNS, RECORDED_AT
 
 WAVE = "spring-covers"
 REVISION = "0a1b2c3d"
@@ -233,7 +233,7 @@ def _drafts(store: Store, here: Row) -> None:
         "metrics",
         "draft-1",
         *(
-            {"image": image_id(name), "width": 1376, "height": 768, "error": "", "blur": 120.0}
+            {"image": image_id(name), "width": 1376, "height": 768, "error": "", "blur": 1.2}
             for name in drawn
         ),
     )
@@ -258,8 +258,8 @@ def _verdicts(store: Store, here: Row) -> None:
             }
             for number, name in enumerate(drawn)
             for check, value, threshold in (
-                ("blur", 31.5 if name == "t4" else 80.0 + 20 * number, 60.0),
-                ("border", number / 100, 0.08),
+                ("blur", 0.12 if name == "t4" else (80 + 20 * number) / 100, 0.3),
+                ("border", number / 100, 0.05),
             )
         ),
     )
@@ -385,7 +385,7 @@ def _finals(store: Store, here: Row) -> None:
             here
             | {
                 "brief": _brief(name),
-                "asset": f"{WAVE}/{_brief(name)}/{name}.jpg",
+                "asset": f"assets/{WAVE}/{_brief(name)}/{name}.jpg",
                 "image": image_id(f"final-{name}"),
                 "request_id": request_id(f"final-{name}"),
                 "draft_image": image_id(name),

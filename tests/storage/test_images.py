@@ -6,7 +6,14 @@ import io
 import pytest
 from PIL import Image
 
-from imagewave.storage.images import ImageFormat, image_path, put_image, read_image, sniff
+from imagewave.storage.images import (
+    ImageFormat,
+    image_path,
+    is_cut_off,
+    put_image,
+    read_image,
+    sniff,
+)
 from imagewave.storage.store import Store
 
 
@@ -28,6 +35,28 @@ def test_the_format_is_read_from_the_bytes(format: ImageFormat) -> None:
 )
 def test_other_bytes_have_no_format(data: bytes) -> None:
     assert sniff(data) is None
+
+
+@pytest.mark.parametrize("format", list(ImageFormat))
+def test_a_picture_is_cut_off_where_its_end_is_missing(format: ImageFormat) -> None:
+    whole = encoded(format.value)
+    assert not is_cut_off(whole)
+    for kept in (0.6, 0.8, 0.95):
+        assert is_cut_off(whole[: int(len(whole) * kept)])
+
+
+@pytest.mark.parametrize("format", [ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP])
+def test_bytes_behind_a_picture_do_not_cut_it_off(format: ImageFormat) -> None:
+    assert not is_cut_off(encoded(format.value) + b"behind")
+
+
+def test_the_end_of_a_thumbnail_is_not_the_picture_s() -> None:
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x927C] = encoded("jpeg")
+    Image.effect_noise((256, 256), 90).save(stream, "jpeg", exif=exif)
+    assert is_cut_off(stream.getvalue()[: len(stream.getvalue()) // 2])
+    assert not is_cut_off(stream.getvalue())
 
 
 @pytest.mark.parametrize(("format", "ending"), [("jpeg", "jpg"), ("png", "png"), ("webp", "webp")])

@@ -5,11 +5,13 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
@@ -18,8 +20,12 @@ from urllib.request import Request, urlopen
 import pytest
 from tests.servers import free_port, s3_environment
 
-from imagewave.storage import files
+from imagewave.storage.files import local
+from imagewave.storage.files.protocol import Buffer
+from imagewave.storage.realms import Realm
 from imagewave.storage.store import NoStore, Store, StoreError
+
+pytestmark = pytest.mark.heavy
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b"{}", b"\xff"])
@@ -80,7 +86,7 @@ def test_put_if_absent_keeps_the_first(store: Store) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", bytearray(b"x" * 70_000), memoryview(b"view")])
-def test_any_bytes_can_be_put(store: Store, data: files.Buffer) -> None:
+def test_any_bytes_can_be_put(store: Store, data: Buffer) -> None:
     assert store.put_if_absent("some/file", data)
     assert store.read("some/file") == bytes(data)
 
@@ -209,14 +215,62 @@ def test_a_store_of_a_newer_imagewave_is_refused(store: Store) -> None:
         Store.open(store.url)
 
 
+@pytest.mark.parametrize("id", ["../../etc", "", "a" * 31, "A" * 32, 7, None])
+def test_an_id_that_is_none_is_refused(local_store: Store, id: object) -> None:
+    """It names a folder of the cache: whoever wrote the store must not choose any other."""
+    local_store.write("store.json", json.dumps({"format": 1, "id": id}).encode())
+    with pytest.raises(StoreError, match=r"store\.json is damaged: its id is not 32 hex digits"):
+        _ = Store.open(local_store.url).id
+
+
+@pytest.mark.parametrize("change", ["write", "write_many", "create", "delete"])
+def test_a_link_out_of_the_store_is_not_followed_for_writing(tmp_path: Path, change: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine.json").write_text("mine")
+    store = Store.open(str(tmp_path / "store"))
+    (tmp_path / "store" / "jobs").symlink_to(outside, target_is_directory=True)
+    acts: dict[str, Callable[[], object]] = {
+        "write": lambda: store.write("jobs/mine.json", b"theirs"),
+        "write_many": lambda: store.write_many([("jobs/mine.json", b"theirs")]),
+        "create": lambda: store.put_if_absent("jobs/new.json", b"theirs"),
+        "delete": lambda: store.delete("jobs/mine.json"),
+    }
+    with pytest.raises(StoreError, match=r"leads out of the store, to .*outside"):
+        acts[change]()
+    assert [(file.name, file.read_text()) for file in outside.iterdir()] == [("mine.json", "mine")]
+
+
+def test_a_store_that_is_itself_a_link_is_used(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk", target_is_directory=True)
+    store = Store.open(str(tmp_path / "link"))
+    store.write("jobs/1/plan.json", b"plan")
+    assert (tmp_path / "disk/jobs/1/plan.json").read_bytes() == b"plan"
+
+
 def test_realms_are_not_mixed(store: Store) -> None:
     assert store.realm is None
-    store.mark_realm("sandbox")
-    store.mark_realm("sandbox")
-    assert store.realm == "sandbox"
-    with pytest.raises(StoreError, match="holds sandbox images; live ones must not be mixed"):
-        store.mark_realm("live")
-    assert store.realm == "sandbox"
+    store.require_realm(Realm.LIVE)
+    assert store.realm is None, "asking marks nothing"
+    store.mark_realm(Realm.SANDBOX)
+    store.mark_realm(Realm.SANDBOX)
+    store.require_realm(Realm.SANDBOX)
+    for refuses in (store.mark_realm, store.require_realm):
+        with pytest.raises(StoreError) as refused:
+            refuses(Realm.LIVE)
+        assert f"{store.url} is of the realm 'sandbox'" in refused.value.message
+        assert "This would be of the realm 'live'" in refused.value.message
+        assert "--store" in refused.value.fix
+        assert "go to imagewave-data" in refused.value.fix
+    assert store.realm is Realm.SANDBOX
+
+
+@pytest.mark.parametrize("content", ['{"realm": "moon"}', "{}", "sandbox"])
+def test_a_realm_that_cannot_be_is_damage(store: Store, content: str) -> None:
+    store.write("realm.json", content.encode())
+    with pytest.raises(StoreError, match=r"realm\.json is damaged"):
+        store.require_realm(Realm.LIVE)
 
 
 # What a disk does wrong.
@@ -231,7 +285,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "_sync", full)
+    monkeypatch.setattr(local, "_sync", full)
     for put in (store.write, store.put_if_absent):
         with pytest.raises(StoreError, match=r"new: No space left on device.*Free some space"):
             put("new", b"data")
@@ -360,6 +414,77 @@ def test_a_put_whose_answer_was_lost_still_counts_as_ours(
     assert not Store.open(store.url).put_if_absent("jobs/1/intent.json", b"mine")
 
 
+def test_a_no_in_other_words_than_aws_is_a_no(
+    s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MinIO and others answer 412 without AWS's element <Condition>."""
+    with _proxy(s3_endpoint, leaves_out=b"<Condition>If-None-Match</Condition>") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = Store.open(s3_url)
+        assert store.put_if_absent("jobs/1/intent.json", b"mine")
+        assert not store.put_if_absent("jobs/1/intent.json", b"yours")
+        assert store.read("jobs/1/intent.json") == b"mine"
+
+
+@pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
+def test_a_put_that_meets_another_in_flight_is_tried_again(
+    s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    left = [1, 1]
+
+    def busy(method: str, path: str, headers: Message) -> tuple[int, str] | None:
+        if method == "PUT" and path.endswith("intent.json") and left:
+            left.pop()
+            return 409, code
+        return None
+
+    with _proxy(s3_endpoint, answers=busy) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = Store.open(s3_url)
+        assert store.put_if_absent("jobs/1/intent.json", b"mine")
+        assert not left
+
+
+def test_a_server_that_stays_busy_is_said_to(
+    s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(method: str, path: str, headers: Message) -> tuple[int, str] | None:
+        return (409, "OperationAborted") if path.endswith("intent.json") else None
+
+    with _proxy(s3_endpoint, answers=busy) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = Store.open(s3_url)
+        with pytest.raises(StoreError, match=r"intent\.json.*OperationAborted"):
+            store.put_if_absent("jobs/1/intent.json", b"mine")
+
+
+@pytest.mark.parametrize(
+    ("header", "answer", "message"),
+    [
+        ("if-none-match", (501, "NotImplemented"), "put-if-absent (the header If-None-Match)"),
+        (
+            "x-amz-sdk-checksum-algorithm",
+            (400, "Unsupported header x-amz-sdk-checksum-algorithm"),
+            "AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
+        ),
+    ],
+)
+def test_a_server_that_does_not_know_a_header_is_refused_with_the_way_out(
+    s3_url: str,
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    header: str,
+    answer: tuple[int, str],
+    message: str,
+) -> None:
+    with _proxy(
+        s3_endpoint, answers=lambda _, __, headers: answer if headers.get(header) else None
+    ) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(StoreError, match=re.escape(message)):
+            Store.open(s3_url)
+
+
 def test_each_operation_is_one_request(
     s3_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,7 +519,11 @@ def test_a_refusal_to_say_is_no_no(
     ("url", "message"),
     [
         ("s3://", "names no bucket"),
-        ("nothing://bucket/prefix", "nothing"),
+        ("nothing://bucket/prefix", "cannot be kept at nothing://"),
+        ("s3:/bucket/prefix", r"Write s3://bucket/prefix"),
+        ("memory://bucket/prefix", "cannot be kept at memory://"),
+        ("sftp://host/folder", "pay for the same job"),
+        ("gs://bucket/prefix", "s3://bucket/prefix"),
     ],
 )
 def test_a_url_that_is_none_is_refused(url: str, message: str) -> None:
@@ -409,13 +538,16 @@ def _proxy(
     forgets: str = "",
     drops: str = "",
     denies: str = "",
+    leaves_out: bytes = b"",
+    answers: Callable[[str, str, Message], tuple[int, str] | None] = lambda *_: None,
     heard: list[str] | None = None,
 ) -> Iterator[str]:
     """A server in front of another.
 
     It forgets a header, or drops the connection after the first put of a key that ends so, when
-    the server behind has heard it, or says 403 of such a key; `heard` gets the methods of all
-    requests.
+    the server behind has heard it, or says 403 of such a key, or leaves words out of the answers;
+    `answers` may give status and S3 code in place of the server behind, by method, path and
+    headers. `heard` gets the methods of all requests.
     """
     dropped: list[str] = []
 
@@ -432,12 +564,20 @@ def _proxy(
                 for name, value in self.headers.items()
                 if name.lower() not in (forgets, "expect", "connection")
             }
+            if own := answers(self.command, self.path.partition("?")[0], self.headers):
+                status, code = own
+                content = f"<Error><Code>{code}</Code><Message>{code}.</Message></Error>".encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+                return
             request = Request(endpoint + self.path, body or None, headers, method=self.command)
             try:
                 answer = urlopen(request)
             except HTTPError as error:
                 answer = error
-            content = answer.read()
+            content = answer.read().replace(leaves_out, b"")
             path = self.path.partition("?")[0]
             if self.command == "PUT" and drops and path.endswith(drops) and not dropped:
                 dropped.append(path)
@@ -471,6 +611,7 @@ def _proxy(
     assert dropped or not drops, "nothing was dropped"
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in s3_environment(f"http://127.0.0.1:{free_port()}").items():
         monkeypatch.setenv(name, value)

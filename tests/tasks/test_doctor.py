@@ -14,9 +14,13 @@ from google import genai
 from google.genai import types
 from tests.servers import environment, free_port, make_bucket, s3_environment, start_moto
 
+from imagewave.pictures import pixels
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.store import Store
 from imagewave.tasks.doctor import Finding, State, compare, examine
+from imagewave.tasks.screening import hash_index
+
+pytestmark = pytest.mark.heavy
 
 LITE = "gemini-3.1-flash-lite-image"
 
@@ -143,6 +147,21 @@ def test_an_address_without_a_key_fails(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "key of openai")
     assert finding.state is State.FAIL
     assert "OPENAI_API_KEY" in finding.fix
+
+
+def test_what_is_not_compiled_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "compiled", True)
+    monkeypatch.setattr(hash_index, "compiled", True)
+    (finding,) = found(tmp_path, {}, "speed")
+    assert finding.state is State.OK
+    monkeypatch.setattr(pixels, "compiled", False)
+    (finding,) = found(tmp_path, {}, "speed")
+    assert (finding.state, "AVX2" in finding.fix) == (State.WARN, True)
+    assert "not compiled: measuring;" in finding.said
+    monkeypatch.setattr(hash_index, "compiled", False)
+    (finding,) = found(tmp_path, {}, "speed")
+    assert "measuring and the search for duplicates" in finding.said
+    assert "C compiler" in finding.fix
 
 
 def test_a_store_is_tried_and_nothing_stays(tmp_path: Path) -> None:

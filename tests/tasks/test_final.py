@@ -9,10 +9,10 @@ from tests.tasks.waves import brief, drawn, prompts, refused, wave
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import GPU_HOUR_VARIABLE, estimate
 from imagewave.storage.requests import Kind, Request
-from imagewave.storage.rounds import Answer, Ask
-from imagewave.storage.wave import Draft, Final, Wave
+from imagewave.storage.rounds.rounds import Answer, Ask
+from imagewave.storage.waves.wave import Draft, Final, Wave
 from imagewave.tasks.final import RENDERS, final_asks
-from imagewave.tasks.quotes import finals_of
+from imagewave.tasks.planning.call_costs import finals_of
 from imagewave.tasks.select import Candidate, Decision, decide
 
 LANE = "gemini-batch"

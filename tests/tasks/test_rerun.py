@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tests.tasks.waves import brief, wave
 
-from imagewave.storage import reruns
 from imagewave.storage.requests import Kind
-from imagewave.storage.reruns import Redo
+from imagewave.storage.rounds import reruns
+from imagewave.storage.rounds.reruns import Redo
 from imagewave.storage.store import Store
 from imagewave.tasks.rerun import order, replace_drafts
 

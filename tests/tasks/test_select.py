@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.tasks.waves import answer, brief, drawn, picture, tell_of, wave
 
-from imagewave.storage import facts
-from imagewave.storage.analytics import query
+from imagewave.storage.facts import facts
+from imagewave.storage.facts.analytics import query
 from imagewave.storage.requests import Kind, Request
-from imagewave.storage.rounds import Ask
+from imagewave.storage.rounds.rounds import Ask
 from imagewave.storage.store import Store
-from imagewave.tasks.judge import Judgement
+from imagewave.tasks.judging.judge import Judgement
 from imagewave.tasks.select import Candidate, Decision, Look, decide, select
 
 RADIUS = 6

@@ -8,11 +8,14 @@ import pytest
 from tests.servers import make_bucket, s3_environment, start_moto
 from tests.storage.builders import DRAFT_MODEL, WAVE, ask, job, put, request_id, result
 
-from imagewave.storage import facts, rounds
-from imagewave.storage.analytics import answered, query
+from imagewave.storage.facts import facts
+from imagewave.storage.facts.analytics import answered, query
 from imagewave.storage.images import StoredImage, put_image
+from imagewave.storage.rounds import rounds
 from imagewave.storage.store import Store
 from imagewave.tasks.upkeep import compact, drop_answers, orphans, retain
+
+pytestmark = pytest.mark.heavy
 
 HERE = {"wave": WAVE, "revision": "0a1b2c3d"}
 NO_GRACE = timedelta(0)
@@ -137,6 +140,12 @@ def test_nobody_counts_on_a_picture_that_was_given_up(store: Store) -> None:
     assert answered(store, ids) == kept | {request_id("t2")}
     assert retain(store, drafts_days=1).given_up == 0
     assert there(store, again) == {"t2"}
+
+
+def test_a_wave_of_which_nobody_can_tell_keeps_all(store: Store) -> None:
+    decided(store, delivered=True)
+    store.write(f"reruns/{WAVE}-{HERE['revision']}-1.json", b"{")
+    assert retain(store, drafts_days=0, grace=NO_GRACE).given_up == 0
 
 
 def test_a_wave_at_work_keeps_all_that_it_asked_for(store: Store) -> None:

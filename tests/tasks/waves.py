@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from imagewave.storage import facts, rounds
-from imagewave.storage.briefs import Brief
+from imagewave.storage.facts import facts
 from imagewave.storage.requests import Kind, digest
-from imagewave.storage.rounds import Answer, Ask, Round
+from imagewave.storage.rounds import rounds
+from imagewave.storage.rounds.rounds import Answer, Ask, Round
 from imagewave.storage.store import Store
-from imagewave.storage.wave import Draft, Wave
+from imagewave.storage.waves.briefs import Brief
+from imagewave.storage.waves.wave import Draft, Wave
 from imagewave.tasks.select import Candidate, Decision, select
 
 DRAFT = Draft(model="gemini-3.1-flash-lite-image", size="1K", thinking="minimal")
@@ -55,6 +56,8 @@ def tell_of(store: Store, wave: Wave) -> None:
                 "file": "",
                 "spec": "{}",
                 "realm": "sandbox",
+                "series": wave.series,
+                "edition": wave.edition,
             }
         ],
     )
@@ -72,6 +75,7 @@ def tell_of(store: Store, wave: Wave) -> None:
                 "aspect_ratio": brief.aspect_ratio,
                 "use_case": brief.use_case or wave.use_case,
                 "variables": "{}",
+                "folder": wave.folder(brief.id),
             }
             for brief in wave.briefs
         ],

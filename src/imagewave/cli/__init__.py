@@ -6,18 +6,20 @@ only.
 
 import atexit
 import importlib
+import importlib.metadata
 import keyword
 import logging
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-from typer._click.core import Command, Context
-from typer._click.formatting import HelpFormatter
 from typer.core import TyperGroup
 
+from imagewave.cli.terminal import printing
 from imagewave.errors import ImagewaveError
+from imagewave.loopback import spare_loopback
+from imagewave.words import legible
 
 # Name, what `imagewave --help` says of it, and whether its module holds several commands (`app`)
 # or one (a function of the command's name).
@@ -42,44 +44,77 @@ _GROUPS = {"webhook", "models", "sandbox"}
 
 
 class _Lazy(TyperGroup):
-    """A group that knows its commands by name and imports one when it is wanted."""
+    """A group of stand-ins, whose names and lines of help are known without an import."""
 
-    def list_commands(self, ctx: Context) -> list[str]:
-        return list(_COMMANDS)
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command itself in place of its stand-in."""
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if name != "import":  # a folder of pictures may be called anything
+            for word in rest:
+                _require_utf8(word)
+        return name, stand_in and _command(args[0]), rest
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        python_name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        module = importlib.import_module(f"imagewave.cli.{python_name}")
-        if cmd_name in _GROUPS:
-            return typer.main.get_command(module.app)
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        function = getattr(module, python_name)
-        single.command(name=cmd_name, help=function.__doc__)(function)
-        return typer.main.get_command(single)
 
-    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+def _require_utf8(word: str) -> None:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(
+            f"{legible(word)} is not UTF-8, which facts and reports could not name. Rename it."
+        ) from None
+
+
+def _command(name: str) -> Any:
+    python_name = f"{name}_" if keyword.iskeyword(name) else name
+    module = importlib.import_module(f"imagewave.cli.{python_name}")
+    if name in _GROUPS:
+        return typer.main.get_command(module.app)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    function = getattr(module, python_name)
+    single.command(name=name, help=function.__doc__)(function)
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(
     cls=_Lazy,
-    add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Commands inherit it.
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _stand_in() -> None:
+    """Is never called: `_Lazy` puts the command in its place."""
+
+
+for _name, _help in _COMMANDS.items():
+    app.command(_name, short_help=_help)(_stand_in)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        printing.say(f"imagewave {importlib.metadata.version('imagewave')}")
+        raise typer.Exit
+
+
 @app.callback(epilog="First steps: imagewave run examples/spring-covers.toml")
-def imagewave() -> None:
+def imagewave(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Turns a file of creative briefs into accepted, delivered images."""
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Runs the command line; errors with an owner are one message and exit status 1."""
+    printing.set_up()
+    spare_loopback()
     status = _Status()
     # Registered first, so that it runs last: after Prefect has sent what it still had to say.
     atexit.register(status.leave)
@@ -91,7 +126,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         status.code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
         raise
     except ImagewaveError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        printing.tell(f"Error: {error}", lines=True)
         status.code = error.exit_code
         sys.exit(error.exit_code)
     except BaseException:
@@ -111,6 +146,7 @@ class _Status:
         That saves a quarter of the time of a light command. And with Prefect, whose daemon threads
         keep frames alive, DuckDB's bindings would print pages of leaked objects.
         """
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(self.code)
+        lost = printing.end()
+        if lost is not None:
+            printing.tell(f"Error: not all of it could be printed: {lost.strerror}.")
+        os._exit(self.code or int(lost is not None))

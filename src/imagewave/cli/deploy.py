@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from imagewave.cli.terminal.printing import say
 from imagewave.storage.store import DEFAULT_STORE, Store
 
 
@@ -47,23 +48,24 @@ def deploy(
       imagewave deploy s3://team/waves/covers.toml --cron "0 6 * * 1" --store s3://team/imagewave
     """
     if settings:
-        print(resources.files("imagewave.deployments").joinpath("prefect.env").read_text(), end="")
+        env = resources.files("imagewave.deployments").joinpath("prefect.env").read_text()
+        say(env.rstrip("\n"), lines=True)
         return
     if cron and not wave:
         raise typer.BadParameter("--cron needs a wave file to run.")
     from prefect.schedules import Cron
 
-    from imagewave.deployments import server
-    from imagewave.storage.handover import absolute
-    from imagewave.storage.wavefile import load_wave
+    from imagewave.deployments import deploy as server
+    from imagewave.storage.waves.handover import absolute
+    from imagewave.storage.waves.wave_file import load_wave
 
     url = server.require_server()
     opened = Store.open(store)
     loaded = load_wave(wave) if wave else None
     for made in server.deploy(opened, notify=notify or None, helpers=helpers):
-        print(made)
+        say(made)
     if loaded is not None:
         schedule = Cron(cron, timezone=timezone) if cron else None
         name = server.deploy_wave(opened, loaded, absolute(wave), schedule, helpers=helpers)
-        print(f"deployment {name}" + (f", {cron} {timezone}" if cron else ""))
-    print(f"Deployed to {url}. Start a worker where the keys are: prefect worker start -p default")
+        say(f"deployment {name}" + (f", {cron} {timezone}" if cron else ""))
+    say(f"Deployed to {url}. Start a worker where the keys are: prefect worker start -p default")

@@ -1,7 +1,6 @@
 """`imagewave doctor`: what is wrong here, before a wave finds out."""
 
 import dataclasses
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,15 +10,16 @@ from typing import Annotated
 
 import typer
 
-from imagewave.storage.store import DEFAULT_STORE
+from imagewave.cli.terminal import printing
+from imagewave.cli.terminal.options import StoreOption
+from imagewave.storage.realms import Realm
+from imagewave.tasks.stores import default_store
 
 _WIDTH = 19
 
 
 def doctor(
-    store: Annotated[
-        str, typer.Option(help="The store to check: a folder or s3://bucket/prefix.")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Ask the embedded sandbox, whatever keys there are.")
     ] = False,
@@ -39,19 +39,20 @@ def doctor(
     """
     from imagewave.tasks.doctor import State, examine
 
+    url = store or (Realm.SANDBOX.default_store if sandbox else default_store())
     failed = False
     findings = []
     with _surroundings(sandbox) as (environ, sandboxed):
-        for finding in examine(store, environ, sandboxed=sandboxed):
+        for finding in examine(url, environ, sandboxed=sandboxed):
             failed |= finding.state is State.FAIL
             if as_json:
                 findings.append(dataclasses.asdict(finding))
                 continue
-            print(f"{finding.state:<4}  {finding.check:<{_WIDTH}}  {finding.said}")
+            printing.say(f"{finding.state:<4}  {finding.check:<{_WIDTH}}  {finding.said}")
             if finding.fix:
-                print(f"{'':<4}  {'':<{_WIDTH}}  → {finding.fix}")
+                printing.say(f"{'':<4}  {'':<{_WIDTH}}  → {finding.fix}")
     if as_json:
-        print(json.dumps(findings, indent=2, ensure_ascii=False))
+        printing.answer(findings)
     if failed:
         raise typer.Exit(1)
 
@@ -59,8 +60,8 @@ def doctor(
 @contextmanager
 def _surroundings(sandbox: bool) -> Iterator[tuple[Mapping[str, str], tuple[str, ...]]]:
     """The environment to ask providers with, and which of them the embedded sandbox plays."""
-    from imagewave.tasks.doctor import has_address, has_key
-    from imagewave.tasks.providers.listing import LISTINGS
+    from imagewave.providers.keys import has_address, has_key
+    from imagewave.providers.listing import LISTINGS
 
     # An address without a key is a mistake to be told of, not a wish for the sandbox.
     set_up = (has_key(each, os.environ) or has_address(each, os.environ) for each in LISTINGS)

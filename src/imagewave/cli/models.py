@@ -2,22 +2,19 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from imagewave.cli.numbers import finite
+from imagewave.cli.terminal import printing, tables
+from imagewave.cli.terminal.numbers import finite
 from imagewave.errors import ImagewaveError
 from imagewave.storage import catalog
 from imagewave.storage.catalog import Model, prices
-from imagewave.storage.wavecheck import LANES
+from imagewave.storage.waves.checks import LANES
 from imagewave.words import counted
 
 app = typer.Typer(
@@ -95,12 +92,11 @@ def list_models(
         limit = Decimal(str(max_usd))
         chosen = [m for m in chosen if (usd := priced[m.id]) is not None and usd <= limit]
     if as_json:
-        typer.echo(json.dumps([_plain(model, today) for model in chosen], indent=2))
+        printing.answer([_plain(model, today) for model in chosen])
         return
-    console = _console()
-    console.print(_table(chosen, today))
+    tables.show(_table(chosen, today))
     if unpriced:
-        console.print(f"{unpriced} more have no known price of an image.", style="dim")
+        tables.say((f"{unpriced} more have no known price of an image.", "dim"))
 
 
 @app.command("show", epilog='\b\nExample:\n  imagewave models show "nano banana 2 lite"')
@@ -112,15 +108,15 @@ def show_model(
     today = datetime.now(UTC).date()
     model = catalog.find_model(name)
     if as_json:
-        typer.echo(json.dumps(_plain(model, today), indent=2))
+        printing.answer(_plain(model, today))
         return
-    console = _console()
-    console.print(f"[bold]{escape(model.id)}[/] · {escape(model.name)}")
-    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    tables.say((model.id, "bold"), f" · {model.name}")
+    facts = tables.Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    facts.add_column(style="dim")
     for label, value in _facts(model, today):
         if value:
-            facts.add_row(f"[dim]{label}[/]", escape(value))
-    console.print(facts)
+            facts.add_row(label, value)
+    tables.show(facts)
 
 
 def _require(what: str, given: str | None, known: Iterable[str]) -> None:
@@ -130,13 +126,8 @@ def _require(what: str, given: str | None, known: Iterable[str]) -> None:
         raise ImagewaveError(f"There is no {what} {given!r}.", f"Known are {', '.join(names)}.")
 
 
-def _console() -> Console:
-    # Piped output is for grep and awk: rows must not wrap at 80 columns there.
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-
-
-def _table(chosen: list[Model], today: date) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+def _table(chosen: list[Model], today: date) -> tables.Table:
+    table = tables.Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("model", "also called", "state", "lanes", "sizes"):
         table.add_column(column, overflow="fold")
     table.add_column("USD in batch", justify="right")
@@ -144,8 +135,8 @@ def _table(chosen: list[Model], today: date) -> Table:
     for model in chosen:
         batch = [lane for lane in model.lanes if lane.endswith("-batch")]
         table.add_row(
-            escape(model.id),
-            escape(model.name),
+            model.id,
+            model.name,
             _state(model, today),
             ", ".join(model.lanes),
             ", ".join(model.sizes),

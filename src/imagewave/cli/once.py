@@ -1,21 +1,16 @@
 """`imagewave once`: one prompt, a few pictures, now."""
 
-import sys
 from decimal import Decimal
 from typing import Annotated
 
 import typer
 
-from imagewave.errors import ImagewaveError
-from imagewave.storage.ledger import BudgetExceeded
-from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.cli.terminal import printing
+from imagewave.cli.terminal.options import StoreOption
+from imagewave.cli.terminal.printing import say, tell
+from imagewave.storage.realms import money_note
+from imagewave.tasks.stores import store_unless_refused
 from imagewave.words import counted
-
-
-class TooDear(ImagewaveError):
-    """It would cost more than --max-usd; nothing was sent."""
-
-    exit_code = BudgetExceeded.exit_code
 
 
 def once(
@@ -35,9 +30,7 @@ def once(
     lane: Annotated[
         str, typer.Option(help="interactive, or a batch lane: half the price, hours of patience.")
     ] = "interactive",
-    store: Annotated[
-        str, typer.Option(help="Where everything is kept: a folder or s3://bucket/prefix.")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
 ) -> None:
     """Make a few pictures of one prompt, now, at the full price.
 
@@ -51,11 +44,11 @@ def once(
 
       imagewave once "the word OPEN in neon" --model "gpt image" --quality medium --max-usd 0.10
     """
-    from imagewave.cli.display import paid_by
     from imagewave.cli.run import provider
+    from imagewave.cli.terminal.display import paid_by
     from imagewave.flows.once import once as make
-    from imagewave.flows.once import once_wave
-    from imagewave.tasks.lanes import providers_of
+    from imagewave.flows.once import once_wave, require_budget
+    from imagewave.providers.registry import providers_of
 
     wave = once_wave(
         prompt,
@@ -68,32 +61,23 @@ def once(
         max_usd=Decimal(str(max_usd)) if max_usd is not None else None,
     )
     for warning in wave.warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
-    opened = Store.open(store)
-    before = paid_by(opened, wave.name)
-    with provider(opened, providers_of(wave)):
-        try:
-            paths, missing = make(opened, wave, _tell)
-        except BudgetExceeded as error:
-            before_that = error.spent + error.held
-            also = f" on top of the ${before_that:f} that it has cost" if before_that else ""
-            raise TooDear(
-                f"{counted(n, 'picture')} would cost about ${error.wanted:f}{also}, and --max-usd"
-                f" is ${error.limit:f}.",
-                "Nothing was sent. Raise it, or ask for fewer pictures or a cheaper model.",
-            ) from error
+        printing.warn(warning)
+    providers = providers_of(wave)
+    with store_unless_refused(store, providers) as opened:
+        require_budget(opened, wave)
+        before = paid_by(opened, wave.name)
+        with provider(opened, providers):
+            paths, missing = make(
+                opened, wave, lambda done, total: printing.count(f"{done} of {total}")
+            )
     for path in paths:
-        print(opened.url_of(path))
+        say(opened.url_of(path))
     for reason, times in missing.items():
-        print(f"{times} of {n} did not come: {reason}.", file=sys.stderr)
+        tell(f"{times} of {n} did not come: {reason}.")
     spent = paid_by(opened, wave.name).usd - before.usd
+    note = money_note(opened.realm)
     each = f", ${spent / len(paths):.4f} each" if paths and spent else ""
-    print(f"{counted(len(paths), 'picture')} by {wave.draft.model}: ${spent:.4f}{each}.")
-    print(f"Report: {opened.url_of(f'reports/{wave.name}.html')}")
+    say(f"{counted(len(paths), 'picture')} by {wave.draft.model}: ${spent:.4f}{each}{note}.")
+    say(f"Report: {opened.url_of(f'reports/{wave.name}.html')}")
     if not paths:
         raise typer.Exit(1)
-
-
-def _tell(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total} ", end="\n" if done == total else "", file=sys.stderr)

@@ -1,29 +1,38 @@
 """`imagewave plan`: what a wave will cost, or did cost beside its plan. Spends nothing."""
 
 import dataclasses
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from imagewave.storage.store import DEFAULT_STORE, NoStore, Store
-from imagewave.storage.wavefile import load_wave
-from imagewave.tasks import plan as planning
-from imagewave.tasks.forecast import Spread
-from imagewave.tasks.own_gpu import OwnGpu
-from imagewave.tasks.plan import Alternative, Plan
-from imagewave.tasks.plan_check import Check
-from imagewave.tasks.plan_check import check as check_wave
-from imagewave.tasks.quotas import Pressure
+from imagewave.cli.terminal import printing, tables
+from imagewave.cli.terminal.options import StoreOption
+from imagewave.cli.terminal.printing import say
+from imagewave.providers.registry import providers_of
+from imagewave.storage.realms import Realm, money_note
+from imagewave.storage.store import NoStore
+from imagewave.storage.waves.editions import choose
+from imagewave.storage.waves.wave_file import load_wave
+from imagewave.tasks.planning import plan as planning
+from imagewave.tasks.planning.actuals import Check
+from imagewave.tasks.planning.actuals import check as check_wave
+from imagewave.tasks.planning.forecast import Spread
+from imagewave.tasks.planning.gpu_breakeven import OwnGpu
+from imagewave.tasks.planning.plan import Alternative, Plan, Remedy
+from imagewave.tasks.planning.rate_limits import Pressure
+from imagewave.tasks.stores import store_to_go_on
 from imagewave.words import counted
+
+_ON_USD = (
+    "USD is the mean; in 8 of 10 simulations a stage, and the whole wave, costs between low"
+    " and high, which do not add up."
+)
+# Where the table is not printed to a terminal.
+_WIDTH = 160
 
 
 class Against(StrEnum):
@@ -34,9 +43,7 @@ class Against(StrEnum):
 
 def plan(
     wave: Annotated[str, typer.Argument(help="The wave file: a path or URL.", metavar="WAVE")],
-    store: Annotated[
-        str, typer.Option(help="The store whose history is used: a folder or s3://bucket/prefix.")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
     compare: Annotated[
         str,
         typer.Option(
@@ -50,13 +57,16 @@ def plan(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why these models, where the use case chose them.")
     ] = False,
+    edition: Annotated[
+        str, typer.Option(help="Of this edition, where it is not the wave file's.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Estimate what a wave will cost; spends nothing and needs no key.
 
-    The wave is played some hundred times with the policy that a run follows, from the acceptance
-    rates that the store has measured: 8 of 10 plays cost between the first and the last figure of a
-    range.
+    The wave is simulated some hundred times with the policy that a run follows, from the acceptance
+    rates that the store has measured: 8 of 10 simulations cost between the first and the last
+    figure of a range.
 
     Examples:
 
@@ -73,50 +83,68 @@ def plan(
     names = [name.strip() for name in compare.split(",") if name.strip()]
     if compare and not names:
         raise typer.BadParameter("it names no model.", param_hint="--compare")
-    loaded = load_wave(wave)
+    with printing.answering_in_json(as_json):
+        _plan(wave, store, names, check=check, explain=explain, edition=edition, as_json=as_json)
+
+
+def _plan(
+    wave: str,
+    store: str | None,
+    compare: Sequence[str],
+    *,
+    check: Against | None,
+    explain: bool,
+    edition: str,
+    as_json: bool,
+) -> None:
+    of_file = load_wave(wave)
     try:
-        opened = Store.open(store, create=False)
+        opened = store_to_go_on(store, providers_of(of_file))
     except NoStore:
         if check:
             raise
         opened = None
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    loaded = choose(opened, of_file, edition, begin=not check)
+    if opened and opened.realm is Realm.SANDBOX and not as_json:
+        say(f"By what {opened.url} knows of stand-ins{money_note(opened.realm)}.")
     if compare:
-        found = planning.compare(opened, loaded, names)
-        _show(console, found, _print_comparison, as_json)
+        found = planning.compare(opened, loaded, compare)
+        _show(found, _print_comparison, as_json)
         if not any(each.plan for each in found):
             raise typer.Exit(1)
         return
     if check and opened is not None:
         fresh = planning.plan_wave(opened, loaded, fresh=True)
-        _show(console, check_wave(opened, loaded, fresh), _print_check, as_json)
+        _show(check_wave(opened, loaded, fresh), _print_check, as_json)
         return
-    planned = planning.plan_wave(opened, loaded)
+    planned = planning.plan_wave(opened, loaded, advise=True)
     if explain:
         why = loaded.routing or ("The wave file names its models itself, or no use case.",)
         planned = dataclasses.replace(planned, routing=why)
-    _show(console, planned, _print_plan, as_json)
+    _show(planned, _print_plan, as_json)
 
 
-def _show(console: Console, found: Any, tables: Any, as_json: bool) -> None:
+def _show(found: Any, in_words: Callable[[Any], None], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_plain(found), indent=2, ensure_ascii=False))
+        printing.answer(_plain(found))
     else:
-        tables(console, found)
+        in_words(found)
 
 
-def _print_plan(console: Console, planned: Plan) -> None:
+def _print_plan(planned: Plan) -> None:
     for reason in planned.routing:
-        console.print(escape(reason))
-    console.print(
-        f"[bold]{escape(planned.wave)}[/]: {counted(planned.briefs, 'brief')} that want"
-        f" {counted(planned.wanted, 'picture')}, by {escape(planned.lane)}\n"
+        say(reason)
+    tables.say(
+        (planned.wave, "bold"),
+        f": {counted(planned.briefs, 'brief')} that want"
+        f" {counted(planned.wanted, 'picture')}, by {planned.lane}",
     )
+    say()
     if planned.delivered_already:
-        console.print("This very wave is delivered: there is nothing more to pay for.")
+        say("This very wave is delivered: there is nothing more to pay for.")
         _print_warnings(planned)
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = tables.Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("stage")
     table.add_column("model")
     free = any(line.free.high for line in planned.lines)
@@ -127,7 +155,7 @@ def _print_plan(console: Console, planned: Plan) -> None:
     for line, usd in zip(planned.lines, stages, strict=True):
         table.add_row(
             line.stage,
-            escape(f"{line.model} {line.size}".strip()),
+            f"{line.model} {line.size}".strip(),
             _number(line.requests.middle),
             *[_number(line.free.middle)] * free,
             f"{line.usd_per_call:.5f}",
@@ -141,43 +169,47 @@ def _print_plan(console: Console, planned: Plan) -> None:
         *total,
         _time(planned.expected_s),
     )
-    console.print(table)
-    console.print(
-        "USD is the mean; in 8 of 10 plays a stage, and the whole wave, costs between low and"
-        " high, which do not add up.\n",
-        style="dim",
-    )
+    tables.show(table, width=_WIDTH)
+    tables.say((_ON_USD, "dim"))
+    say()
     if free:
         count = round(sum(line.free.middle for line in planned.lines))
-        console.print(f"Answered in the store already, and free: about {count} of the requests.")
+        say(f"Answered in the store already, and free: about {count} of the requests.")
     if planned.imported:
-        console.print(f"Imported pictures that wait: {planned.imported}; each may save a draft.")
+        say(f"Imported pictures that wait: {planned.imported}; each may save a draft.")
     for line in planned.lines:
         if line.rate is not None:
-            console.print(f"{line.stage}s pass: {line.rate:.0%}. {escape(line.source)}")
-    console.print(
+            say(f"{line.stage}s pass: {line.rate:.0%}. {line.source}")
+    say(
         f"Pictures delivered: {planned.delivered.middle} ({_range(planned.delivered)}) of"
         f" {planned.wanted}, in {planned.rounds.middle} rounds ({_range(planned.rounds)})."
     )
-    console.print(f"Waits for the provider: {_waits(planned)}")
+    if planned.remedy is not None:
+        say(_remedy(planned.remedy, planned))
+    say(f"Waits for the provider: {_waits(planned)}")
     for line in planned.lines:
-        limit = f"; at the most {_time(line.time.limit_s)}" if line.time.limit_s else ""
-        console.print(
-            f"{line.stage} takes {_time(line.time.expected_s)}: {line.time.basis}{limit}."
+        time = line.time
+        aim = f"; the provider aims at {_time(time.aim_s)}" if time.aim_s else ""
+        limit = f", and gives up after {_time(time.limit_s)}" if time.limit_s else ""
+        say(f"{line.stage} takes {_time(time.expected_s)}: {time.basis}{aim}{limit}.")
+    for brief, reason in planned.refused.items():
+        say(
+            f"{brief}: its words were refused before ({reason}), and are not sent"
+            " again until they change, or by `imagewave rerun --refused`."
         )
     if planned.usd_per_delivered is not None:
-        console.print(f"Cost per delivered picture: [bold]{_usd(planned.usd_per_delivered)}[/]")
+        tables.say("Cost per delivered picture: ", (_usd(planned.usd_per_delivered), "bold"))
     if planned.interactive_usd is not None and planned.interactive_usd > planned.usd.middle:
-        console.print(
+        say(
             f"The same calls outside of batches: {_usd(planned.interactive_usd)}; the batch saves"
             f" {_usd(planned.interactive_usd - planned.usd.middle)}."
         )
     if planned.own_gpu is not None:
         for sentence in _on_own_gpu(planned.own_gpu):
-            console.print(sentence)
+            say(sentence)
     for pressure in planned.quotas:
         if pressure.too_small:
-            console.print(_pressure(pressure))
+            say(_pressure(pressure))
     _print_warnings(planned)
 
 
@@ -218,11 +250,11 @@ def _time(seconds: float | None) -> str:
 
 def _on_own_gpu(gpu: OwnGpu) -> Iterator[str]:
     if gpu.usd_per_picture is None or gpu.usd is None:
-        yield f"Drafts on an own GPU cannot be priced: {escape(gpu.problem)}"
+        yield f"Drafts on an own GPU cannot be priced: {gpu.problem}"
         return
     yield (
         f"On an own GPU at ${gpu.usd_per_hour}/h the drafts would cost {_usd(gpu.usd)}:"
-        f" {gpu.model}, {gpu.seconds} s and ${gpu.usd_per_picture:.6f} each. {escape(gpu.source)}."
+        f" {gpu.model}, {gpu.seconds} s and ${gpu.usd_per_picture:.6f} each. {gpu.source}."
     )
     for rent, pays, most in (
         ("by the hour", gpu.pays_per_hour, gpu.most_per_hour),
@@ -235,6 +267,17 @@ def _on_own_gpu(gpu: OwnGpu) -> Iterator[str]:
         )
 
 
+def _remedy(remedy: Remedy, planned: Plan) -> str:
+    keys = ", ".join(f"{key} = {value:g}" for key, value in remedy.keys.items())
+    usd = remedy.usd.middle - planned.usd.middle
+    extra = f", for about {_usd(usd)} more" if usd > 0 else ""
+    spread = remedy.delivered
+    return (
+        f"To get more, set [draft] {keys}: it delivers {spread.middle} ({_range(spread)}) of"
+        f" {planned.wanted}{extra}."
+    )
+
+
 def _pressure(pressure: Pressure) -> str:
     tiers = ", ".join(f"{tier} {holds:,}" for tier, holds in pressure.tiers.items())
     return (
@@ -244,8 +287,8 @@ def _pressure(pressure: Pressure) -> str:
     )
 
 
-def _print_comparison(console: Console, alternatives: Sequence[Alternative]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+def _print_comparison(alternatives: Sequence[Alternative]) -> None:
+    table = tables.Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("drafts by", "lane"):
         table.add_column(heading)
     for heading in ("USD per draft", "pass", "drafts", "total USD", "(80 % range)", "per picture"):
@@ -257,7 +300,7 @@ def _print_comparison(console: Console, alternatives: Sequence[Alternative]) -> 
         assert line.rate is not None
         per_picture = each.plan.usd_per_delivered
         table.add_row(
-            escape(f"{each.model} {line.size}"),
+            f"{each.model} {line.size}",
             each.plan.lane,
             f"{line.usd_per_call:.5f}",
             f"{line.rate:.0%}",
@@ -267,18 +310,20 @@ def _print_comparison(console: Console, alternatives: Sequence[Alternative]) -> 
             "–" if per_picture is None else _usd(per_picture),
         )
     if table.row_count:
-        console.print(table)
+        tables.show(table, width=_WIDTH)
     for each in alternatives:
         if each.plan is None:
-            console.print(f"\n{escape(each.model)}: {escape(each.problem)}")
+            say()
+            say(f"{each.model}: {each.problem}")
             continue
         [line] = [line for line in each.plan.lines if line.stage == "draft"]
-        console.print(f"\n{escape(each.model)}: {escape(line.source)}", style="dim")
+        say()
+        tables.say((f"{each.model}: {line.source}", "dim"))
         _print_warnings(each.plan)
 
 
-def _print_check(console: Console, checks: Sequence[Check]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+def _print_check(checks: Sequence[Check]) -> None:
+    table = tables.Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("stage")
     for heading in ("planned", "(80 % range)", "asked", "free", "planned USD", "(80 % range)"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -306,12 +351,12 @@ def _print_check(console: Console, checks: Sequence[Check]) -> None:
     planned = sum((each.line.usd.middle for each in checks), Decimal(0))
     paid = sum((each.usd for each in checks), Decimal(0))
     table.add_row("total", "", "", "", "", _usd(planned), "", _usd(paid), "")
-    console.print(table)
+    tables.show(table, width=_WIDTH)
 
 
 def _print_warnings(planned: Plan) -> None:
     for warning in planned.warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+        printing.warn(warning)
 
 
 def _waits(planned: Plan) -> str:

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.cli.terminal.options import StoreOption
+from imagewave.cli.terminal.printing import say
+from imagewave.tasks.stores import store_to_read
 
 
 def report(
     wave: Annotated[str, typer.Argument(help="The wave's name.", metavar="WAVE")],
-    store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
+    store: StoreOption = None,
 ) -> None:
     """Write a wave's report again, from the facts as they are now, and print its path.
 
@@ -19,7 +21,7 @@ def report(
 
       imagewave report spring-covers --store s3://team/imagewave
     """
-    from imagewave.tasks.report import write_report
+    from imagewave.tasks.reporting.report import write_report
 
-    opened = Store.open(store, create=False)
-    print(opened.url_of(write_report(opened, wave)))
+    opened = store_to_read(store)
+    say(opened.url_of(write_report(opened, wave)))

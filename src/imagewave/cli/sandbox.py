@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from imagewave.cli.terminal.printing import say
+
 app = typer.Typer(
     help="A stand-in for the APIs of Gemini, OpenAI and Claude, for those who write clients.",
     no_args_is_help=True,
@@ -78,9 +80,9 @@ def serve_command(
 ) -> None:
     """Runs the server until it is told to stop."""
     from imagewave.errors import ImagewaveError
-    from imagewave.sandbox.config import BadConfig, Config, read_config
-    from imagewave.sandbox.defects import UnknownDefect
-    from imagewave.sandbox.disk import FolderInUse
+    from imagewave.sandbox.core.config import BadConfig, Config, read_config
+    from imagewave.sandbox.core.defects import UnknownDefect
+    from imagewave.sandbox.core.disk import FolderInUse
     from imagewave.sandbox.server import listen, serve, write_ready_file
 
     given = {"seed": seed, "tiny": tiny, "pending_s": pending, "running_s": running}
@@ -94,7 +96,7 @@ def serve_command(
         raise ImagewaveError(f"The sandbox cannot be set up: {error}.") from error
 
     def ready(url: str) -> None:
-        typer.echo(f"sandbox ready at {url}")
+        say(f"sandbox ready at {url}", flush=True)
         if ready_file is not None:
             write_ready_file(ready_file, url)
 

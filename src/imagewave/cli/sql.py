@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +17,21 @@ from typing import Annotated
 import duckdb
 import typer
 
+from imagewave.cli.terminal import printing
+from imagewave.cli.terminal.options import StoreOption
 from imagewave.errors import ImagewaveError
-from imagewave.storage import analytics
-from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.storage.facts import analytics, questions
+from imagewave.storage.store import Store
+from imagewave.tasks.stores import store_to_read
 
 # A single row of so many columns is easier to read from top to bottom.
 _WIDE = 8
 _ROWS_ON_SCREEN = 200
+_CHUNK = 1 << 20
+
+# What a cell begins with that a spreadsheet takes for a formula, full-width signs among it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_TEXTS = ("varchar", "enum", "blob", "union", "variant")
 
 
 class Format(StrEnum):
@@ -47,9 +55,7 @@ def sql(
         str | None,
         typer.Argument(help="SQL; - reads it from standard input. Without it: list the views."),
     ] = None,
-    store: Annotated[
-        str, typer.Option(help="The store to ask: a folder or s3://bucket/prefix.")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
     format: Annotated[
         Format | None,
         typer.Option(help="How to write the answer; by default as FILE's name ends, or a table."),
@@ -64,8 +70,10 @@ def sql(
 ) -> None:
     """Ask the facts: SQL over everything that was ever done.
 
-    The views answer what is asked most: funnel, costs, cost_per_accepted, lineage, … Whatever a
-    query changes is gone when it ends; facts cannot be changed. More: docs/sql.md.
+    The views answer what is asked most: funnel, costs, cost_per_accepted, lineage, … A query only
+    reads, and only the facts: it changes nothing and opens no other file. In CSV, texts that a
+    spreadsheet would run as formulas have an apostrophe before them; JSON and Parquet have every
+    text as it is. More: docs/sql.md.
 
     Examples:
 
@@ -82,37 +90,44 @@ def sql(
     if export is not None:
         if query is not None or output is not None or format is not None:
             raise typer.BadParameter("--export writes all views: it takes no query and no format")
-        _export(Store.open(store, create=False), export)
+        _export(store_to_read(store), export)
     elif query is None:
         _list_views()
     else:
         _answer(sys.stdin.read() if query == "-" else query, store, format, output)
 
 
-def _answer(query: str, url: str, format: Format | None, output: Path | None) -> None:
+def _answer(query: str, named: str | None, format: Format | None, output: Path | None) -> None:
     chosen = format or _format_of(output)
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not for terminals: add -o FILE")
-    store = Store.open(url, create=False) if analytics.asks_for_facts(query) else None
-    with _explained(), _answered(store, query) as answer:
-        if answer is None:
-            return
+    store = store_to_read(named) if analytics.asks_for_facts(query) else None
+    with ExitStack() as stack:
+        stack.enter_context(_explained())
         if output is not None:
-            with _replacing(output) as temporary:
-                _write(answer, chosen, temporary)
+            file = stack.enter_context(_replacing(output))
         else:
-            _print(answer, chosen)
+            file = Path(stack.enter_context(TemporaryDirectory())) / "answer"
+        answer = stack.enter_context(_answered(store, query, file))
+        if output is None:
+            _print(answer, chosen, file)
+        else:
+            _write(answer, chosen, file)
 
 
 @contextmanager
-def _answered(store: Store | None, query: str) -> Iterator[duckdb.DuckDBPyRelation | None]:
-    """What the last statement answers; None if it answers nothing."""
-    with analytics.asking(store, query) as connection:
+def _answered(store: Store | None, query: str, file: Path) -> Iterator[duckdb.DuckDBPyRelation]:
+    """What the last statement answers, to be written nowhere but to the file."""
+    with ExitStack() as stack:
         try:
-            answer = connection.sql(query)
+            asking = questions.asking(store, query, answer=file)
+            answer = stack.enter_context(asking).sql(query)
         except duckdb.CatalogException:
             # With all views at hand DuckDB names the one that was meant.
-            answer = analytics.connect(store).sql(query)
+            asking = questions.asking(store, query, answer=file, every_view=True)
+            answer = stack.enter_context(asking).sql(query)
+        if answer is None:
+            raise ImagewaveError("There is no question.", 'Ask one: imagewave sql "from funnel".')
         yield answer
 
 
@@ -130,21 +145,17 @@ def _format_of(output: Path | None) -> Format:
     return Format(ending)
 
 
-def _print(answer: duckdb.DuckDBPyRelation, format: Format) -> None:
-    try:
-        if format is Format.TABLE:
-            sys.stdout.write(_table(answer, on_screen=sys.stdout.isatty()))
+def _print(answer: duckdb.DuckDBPyRelation, format: Format, file: Path) -> None:
+    on_screen = sys.stdout.isatty()
+    if format is Format.TABLE:
+        printing.say(_table(answer, on_screen=on_screen).rstrip("\n"), lines=True)
+        return
+    _write(answer, format, file)
+    with file.open("rb") as stream:
+        if on_screen:
+            printing.say(stream.read().decode("utf-8", "replace").rstrip("\n"), lines=True)
         else:
-            with TemporaryDirectory() as folder:
-                file = Path(folder) / "answer"
-                _write(answer, format, file)
-                with file.open("rb") as stream:
-                    sys.stdout.flush()
-                    shutil.copyfileobj(stream, sys.stdout.buffer)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read, `head` say, has seen enough. Python flushes once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            printing.say_bytes(iter(lambda: stream.read(_CHUNK), b""))
 
 
 def _write(answer: duckdb.DuckDBPyRelation, format: Format, file: Path) -> None:
@@ -152,7 +163,26 @@ def _write(answer: duckdb.DuckDBPyRelation, format: Format, file: Path) -> None:
         file.write_text(_table(answer, on_screen=False), "utf-8")
     else:
         quoted = str(file).replace("'", "''")
-        answer.query("answer", f"COPY answer TO '{quoted}' ({_COPY_OPTIONS[format]})")
+        rows = _guarded(answer) if format is Format.CSV else answer
+        rows.query("answer", f"COPY answer TO '{quoted}' ({_COPY_OPTIONS[format]})")
+
+
+def _guarded(answer: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """The rows with an apostrophe before texts that a spreadsheet would run as formulas.
+
+    Only what is text is touched, and names of columns, which a PIVOT takes from the data: a number
+    below zero stays one.
+    """
+    columns = []
+    for number, (name, kind) in enumerate(zip(answer.columns, answer.types, strict=True), 1):
+        shown = ("'" + name if name.startswith(_FORMULA) else name).replace('"', '""')
+        cell = f"#{number}"
+        if str(kind.id) in _TEXTS:
+            text = f"{cell}::VARCHAR"
+            starts = " OR ".join(f"starts_with({text}, chr({ord(sign)}))" for sign in _FORMULA)
+            cell = f"CASE WHEN {starts} THEN concat(chr(39), {text}) ELSE {text} END"
+        columns.append(f'{cell} AS "{shown}"')
+    return answer.project(", ".join(columns))
 
 
 def _table(answer: duckdb.DuckDBPyRelation, *, on_screen: bool) -> str:
@@ -176,14 +206,16 @@ def _list_views() -> None:
     width = min(shutil.get_terminal_size().columns, 100)
     for name, comment in views:
         lines = textwrap.wrap(comment, max(20, width - widest - 2))
-        print(name.ljust(widest), ("\n" + " " * (widest + 2)).join(lines), sep="  ")
-    print(
-        '\nA view\'s columns: imagewave sql "describe funnel". Queries to start from: docs/sql.md.'
+        indented = ("\n" + " " * (widest + 2)).join(lines)
+        printing.say(f"{name.ljust(widest)}  {indented}", lines=True)
+    printing.say()
+    printing.say(
+        'A view\'s columns: imagewave sql "describe funnel". Queries to start from: docs/sql.md.'
     )
 
 
 def _export(store: Store, file: Path) -> None:
-    if file.exists():
+    if os.path.exists(file):
         raise ImagewaveError(f"{file} exists.", "Remove it, or name another file.")
     with _explained(), _replacing(file) as temporary, analytics.asking(store) as connection:
         names = [name for name, _ in analytics.views()]
@@ -192,13 +224,13 @@ def _export(store: Store, file: Path) -> None:
         for name in names:
             connection.execute(f"CREATE TABLE export.{name} AS FROM {name}")
         connection.execute("DETACH export")
-    print(f"Wrote {len(names)} tables to {file}.")
+    printing.say(f"Wrote {len(names)} tables to {file}.")
 
 
 @contextmanager
 def _replacing(file: Path) -> Iterator[Path]:
     """A path beside the file, for what takes its place when it is whole."""
-    if not file.parent.is_dir():
+    if not os.path.isdir(file.parent):
         raise ImagewaveError(f"{file}: there is no folder {file.parent}.", "Make it first.")
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:

@@ -1,14 +1,17 @@
 """`imagewave status`: where waves stand, and what is with the provider."""
 
-import json
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
-from imagewave.cli.shortfall import short_briefs
-from imagewave.storage.analytics import query, require_wave
-from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.cli.terminal import printing
+from imagewave.cli.terminal.options import StoreOption
+from imagewave.cli.terminal.shortfall import short_briefs
+from imagewave.storage.facts.analytics import query, require_wave
+from imagewave.storage.realms import money_note
+from imagewave.storage.store import Store
+from imagewave.tasks.stores import store_to_read
 
 _WAVES = """
 SELECT waves.wave, sum(want)::BIGINT AS wanted, sum(requested)::BIGINT AS requested,
@@ -39,6 +42,8 @@ WHERE kind = 'over budget' AND ? IN ('', wave) AND recorded_at >= coalesce(
 ORDER BY recorded_at
 """
 
+# What does not go to a terminal is as wide as one.
+_WIDTH = 80
 _FOLDED = ("wave", "brief", "last reason")
 
 
@@ -46,7 +51,7 @@ def status(
     wave: Annotated[
         str, typer.Argument(help="Only this wave; left out: all of them.", metavar="WAVE")
     ] = "",
-    store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
+    store: StoreOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where waves stand and what is with the provider.
@@ -57,7 +62,11 @@ def status(
 
       imagewave status spring-covers --json
     """
-    opened = Store.open(store, create=False)
+    with printing.answering_in_json(as_json):
+        _status(store_to_read(store), wave, as_json)
+
+
+def _status(opened: Store, wave: str, as_json: bool) -> None:
     if wave:
         require_wave(opened, wave)
     waves = query(opened, _WAVES, [wave])
@@ -65,15 +74,26 @@ def status(
     stops = query(opened, _STOPS, [wave])
     short = short_briefs(opened, wave)
     if as_json:
-        found = {"waves": waves, "open_jobs": jobs, "stopped": stops, "briefs_short": short}
-        print(json.dumps(found, default=_plain, indent=2))
+        found = {
+            "realm": opened.realm,
+            "waves": waves,
+            "open_jobs": jobs,
+            "stopped": stops,
+            "briefs_short": short,
+        }
+        printing.answer(found)
         return
-    _print("Waves", [_wave_line(row) for row in waves], "No wave was run here yet.")
-    _print("Jobs with the provider", [_job_line(row) for row in jobs], "No job is with a provider.")
+    note = money_note(opened.realm)
+    _print(f"Waves{note}", [_wave_line(row) for row in waves], "No wave was run here yet.")
+    _print(
+        f"Jobs with the provider{note}",
+        [_job_line(row) for row in jobs],
+        "No job is with a provider.",
+    )
     if short:
         _print("Briefs with fewer pictures than wanted", [_short_line(row) for row in short], "")
     for stop in stops:
-        print(f"{stop['wave']} is stopped: {stop['stopped_because']}")
+        printing.say(f"{stop['wave']} is stopped: {stop['stopped_because']}")
 
 
 # What a terminal of 80 columns can show; --json has the rest, and the ids in full.
@@ -124,20 +144,15 @@ def _money(usd: Decimal | None) -> str:
     return "" if usd is None else f"{usd:.4f}"
 
 
-def _plain(value: object) -> str:
-    """A value as JSON text; money without an exponent."""
-    return f"{value:f}" if isinstance(value, Decimal) else str(value)
-
-
 def _print(title: str, rows: list[dict[str, str]], none: str) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     if not rows:
-        print(none)
+        printing.say(none)
         return
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    from rich import box
+
+    from imagewave.cli.terminal import tables
+
+    table = tables.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows[0]:
         if name in _FOLDED:
             table.add_column(name, overflow="fold")
@@ -146,4 +161,4 @@ def _print(title: str, rows: list[dict[str, str]], none: str) -> None:
             table.add_column(name, no_wrap=True, justify="right" if right else "left")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table, markup=False)
+    tables.show(table, width=_WIDTH)

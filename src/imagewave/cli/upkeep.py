@@ -4,13 +4,15 @@ from typing import Annotated
 
 import typer
 
-from imagewave.cli.numbers import finite
-from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.cli.terminal.numbers import finite
+from imagewave.cli.terminal.options import StoreOption
+from imagewave.cli.terminal.printing import say
+from imagewave.tasks.stores import store_to_read
 from imagewave.words import counted
 
 
 def upkeep(
-    store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
+    store: StoreOption = None,
     drafts_days: Annotated[
         float | None,
         typer.Option(
@@ -33,20 +35,20 @@ def upkeep(
     """
     from imagewave.tasks.upkeep import compact, drop_answers, orphans, retain
 
-    opened = Store.open(store, create=False)
+    opened = store_to_read(store)
     merged = compact(opened)
     for table, count in merged.items():
-        print(f"{table}: {count} parts merged")
+        say(f"{table}: {count} parts merged")
     if drafts_days is not None:
         retained = retain(opened, drafts_days=drafts_days)
-        print(f"{retained.given_up} pictures given up, {retained.deleted} deleted")
+        say(f"{retained.given_up} pictures given up, {retained.deleted} deleted")
     dropped = drop_answers(opened)
     found = orphans(opened)
     for path in found.images:
-        print(f"no fact names {path}")
+        say(f"no fact names {path}")
     for job_id in found.jobs:
-        print(f"planned and never sent: jobs/{job_id}")
-    print(
+        say(f"planned and never sent: jobs/{job_id}")
+    say(
         f"{counted(sum(merged.values()), 'part')} merged, "
         f"{counted(dropped, 'answer')} of settled jobs deleted, "
         f"{counted(len(found.images), 'orphaned image')}, {counted(len(found.jobs), 'unsent job')}."

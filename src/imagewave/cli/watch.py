@@ -1,19 +1,23 @@
 """`imagewave watch`: goes on with waves that were left to it, without any deployment."""
 
-import sys
 import time
-from functools import partial
+import traceback
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
-from imagewave.cli.numbers import finite
+from imagewave.cli.terminal.numbers import finite
+from imagewave.cli.terminal.options import StoreOption
+from imagewave.cli.terminal.printing import say, tell
 from imagewave.errors import ImagewaveError
-from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.storage.realms import Realm
+from imagewave.storage.store import Store
+from imagewave.tasks.stores import store_to_read
 
 
 def watch(
-    store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
+    store: StoreOption = None,
     every: Annotated[
         float,
         typer.Option(
@@ -35,14 +39,17 @@ def watch(
       imagewave watch --every 60 --store s3://team/imagewave
     """
     from imagewave.cli.run import provider, quiet_prefect
-    from imagewave.storage.handover import handed_over
+    from imagewave.providers.keys import KEY_VARIABLES
+    from imagewave.storage.waves.handover import waves_left
 
-    opened = Store.open(store, create=False)
+    opened = store_to_read(store)
     quiet_prefect()
-    with provider(opened):
+    # Lanes that lack a key say so, one by one; the others go on.
+    stand_in = nullcontext() if opened.realm is Realm.LIVE else provider(opened, KEY_VARIABLES)
+    with stand_in:
         while True:
             fine = _look(opened)
-            if not every or not handed_over(opened):
+            if not every or not waves_left(opened):
                 break
             time.sleep(every)
     if not fine:
@@ -51,28 +58,42 @@ def watch(
 
 def _look(store: Store) -> bool:
     """Polls once and runs what can move; False if anything went wrong."""
-    from imagewave.tasks.lanes import open_lane
-    from imagewave.tasks.watch import survey
+    from imagewave.providers.registry import Lanes
+    from imagewave.storage.waves.wave import Screen
+    from imagewave.tasks.jobs.handed_over import survey, take_in
+    from imagewave.tasks.screening.pool import Pool
 
-    found = survey(store, partial(open_lane, store=store))
+    found = survey(store, Lanes(store).named)
     trouble = list(found.trouble)
+    if found.leftovers:
+        for left in found.leftovers:
+            say(f"{left.wave}: a job that nobody waits for has ended, and is taken in")
+        with Pool(max_pixels=Screen().max_pixels) as pool:
+            trouble += take_in(store, found.leftovers, pool)
     for name in found.waiting:
-        print(f"{name}: waits for its jobs")
+        say(f"{name}: waits for its jobs")
     for due in found.due:
-        from imagewave.flows.throwaway import end_server_with_process
-        from imagewave.flows.wave import wave as wave_flow
+        from imagewave.flows.launch import launch
 
-        end_server_with_process()
         name = due.handover.wave
-        print(f"{name}: goes on, {', '.join(due.reasons)}", flush=True)
+        say(f"{name}: goes on, {', '.join(due.reasons)}", flush=True)
         try:
-            report = wave_flow(due.handover.wave_file, store.url, False, due.handover.lane)
+            report = launch(
+                due.handover.wave_file,
+                store.url,
+                wait=False,
+                lane=due.handover.lane,
+                edition=due.handover.edition or None,
+            )
         except ImagewaveError as error:
             trouble.append(f"{name}: {error}")
             continue
-        print(f"{name}: {f'delivered, {store.url_of(str(report))}' if report else 'waits again'}")
+        except Exception:  # noqa: BLE001 - a defect that one wave meets stops no other
+            trouble.append(f"{name}: {traceback.format_exc()}")
+            continue
+        say(f"{name}: {f'delivered, {store.url_of(report)}' if report else 'waits again'}")
     if not found.due and not found.waiting:
-        print("No wave was left to watch.")
+        say("No wave was left to watch.")
     for line in trouble:
-        print(f"Error: {line}", file=sys.stderr)
+        tell(f"Error: {line}", lines=True)
     return not trouble

@@ -1,13 +1,14 @@
 """`imagewave webhook`: takes providers' webhooks."""
 
 import os
-import sys
 from typing import Annotated
 
 import typer
 
+from imagewave.cli.terminal.options import StoreOption
+from imagewave.cli.terminal.printing import tell
 from imagewave.errors import ImagewaveError
-from imagewave.storage.store import DEFAULT_STORE, Store
+from imagewave.tasks.stores import store_to_read
 
 SECRET_VARIABLE = "IMAGEWAVE_WEBHOOK_SECRET"
 
@@ -26,7 +27,7 @@ def webhook() -> None:
 
 @app.command()
 def serve(
-    store: Annotated[str, typer.Option(help="Folder or URL of the store.")] = DEFAULT_STORE,
+    store: StoreOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65_535)] = 8787,
 ) -> None:
@@ -40,7 +41,7 @@ def serve(
 
       IMAGEWAVE_WEBHOOK_SECRET=whsec_… imagewave webhook serve --store s3://team/imagewave
     """
-    secret = os.environ.get(SECRET_VARIABLE, "")
+    secret = os.environ.get(SECRET_VARIABLE, "").strip()
     if not secret:
         raise ImagewaveError(
             f"{SECRET_VARIABLE} is not set: webhooks could not be told from forgeries.",
@@ -48,12 +49,13 @@ def serve(
         )
     import uvicorn
 
-    from imagewave.deployments.server import require_server
-    from imagewave.flows.webhook import app as application
-    from imagewave.flows.webhook import start_watch
+    from imagewave.deployments.deploy import require_server
+    from imagewave.flows.prefect.webhook import app as application
+    from imagewave.flows.prefect.webhook import require_watch, start_watch
 
-    opened = Store.open(store, create=False)
-    built = application(secret, start_watch(opened.url))
+    opened = store_to_read(store)
+    built = application(secret, start_watch(opened))
     require_server()
-    print(f"POST http://{host}:{port}/webhook starts watch on {opened.url}", file=sys.stderr)
+    require_watch()
+    tell(f"POST http://{host}:{port}/webhook starts watch on {opened.url}")
     uvicorn.run(built, host=host, port=port, log_level="warning")

@@ -4,36 +4,64 @@ The facts are those of any wave, so the same pictures asked for again cost nothi
 Prefect, whose start would take longer than the pictures.
 """
 
-import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from decimal import Decimal
-from itertools import count
 
 from pydantic import ValidationError
 
 from imagewave.errors import ImagewaveError
 from imagewave.flows.run import Run, open_run
-from imagewave.storage import rounds
-from imagewave.storage.briefs import Brief, slug
+from imagewave.providers.registry import lane_name
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import estimate
-from imagewave.storage.jobs import Accepted
+from imagewave.storage.facts.analytics import answered
+from imagewave.storage.money.ledger import Budget as LedgerBudget
+from imagewave.storage.money.ledger import BudgetExceeded, Ledger
+from imagewave.storage.realms import Realm, money_note
 from imagewave.storage.requests import Kind, Request, digest
-from imagewave.storage.rounds import Ask, Round
+from imagewave.storage.rounds import rounds
+from imagewave.storage.rounds.rounds import Ask, Round
 from imagewave.storage.store import Store
-from imagewave.storage.wave import Budget, Draft, Final, Judge, Screen, Wave
-from imagewave.storage.wavecheck import brief_faults, validation_fault
-from imagewave.storage.wavemodels import ModelCheck
-from imagewave.tasks.collect import collect
+from imagewave.storage.waves.briefs import Brief, slug
+from imagewave.storage.waves.checks import brief_faults, validation_fault
+from imagewave.storage.waves.model_checks import ModelCheck
+from imagewave.storage.waves.wave import Budget, Draft, Final, Judge, Screen, Wait, Wave
 from imagewave.tasks.deliver import deliver
-from imagewave.tasks.draft import seed
-from imagewave.tasks.report import write_report
+from imagewave.tasks.drafting.draft import seed
+from imagewave.tasks.jobs.plain import PlainHands
+from imagewave.tasks.jobs.settling import settle
+from imagewave.tasks.reporting.report import write_report
 from imagewave.tasks.select import Candidate, select
-from imagewave.tasks.shard import given_up, shard
-from imagewave.tasks.submit import submit
+from imagewave.words import counted
 
 BRIEF = "once"
-_PAUSE_S = 0.2
+_POLL_S = (0.2, 1.0)
+
+
+class TooDear(BudgetExceeded):
+    """The pictures would cost more than `max_usd`; nothing was sent."""
+
+    def __init__(self, exceeded: BudgetExceeded, pictures: int, realm: Realm | None) -> None:
+        super().__init__(
+            exceeded.budget,
+            limit=exceeded.limit,
+            spent=exceeded.spent,
+            held=exceeded.held,
+            wanted=exceeded.wanted,
+        )
+        before = exceeded.spent + exceeded.held
+        also = f" on top of the ${before:f} that it has cost" if before else ""
+        self.message = (
+            f"{counted(pictures, 'picture')} would cost about ${exceeded.wanted:f}{also}, and the"
+            f" limit, max_usd or --max-usd, is ${exceeded.limit:f}{money_note(realm)}."
+        )
+        self.fix = "Nothing was sent. Raise it, or ask for fewer pictures or a cheaper model."
+        self.args = (self.message, self.fix)
+
+
+def _as_option(argument: str) -> str:
+    return f"--{argument.replace('_', '-')}"
 
 
 def once_wave(
@@ -46,8 +74,11 @@ def once_wave(
     quality: str | None,
     lane: str,
     max_usd: Decimal | None,
+    spelled: Callable[[str], str] = _as_option,
 ) -> Wave:
     """The wave that asks for `n` pictures of a prompt; its name is made from all of these.
+
+    `spelled` says what errors call an argument.
 
     Raises:
         ImagewaveError: the model does not exist any more, is not reached by the lane, or does not
@@ -55,22 +86,27 @@ def once_wave(
     """
     check = ModelCheck(lane, None)
     draft = check.draft(Draft(model=model, size=size, quality=quality))
-    check.ratio_fault(aspect_ratio, ("aspect-ratio",))
+    check.ratio_fault(aspect_ratio, ("aspect_ratio",))
     for fault in check.faults:
-        raise ImagewaveError(f"--{fault.path[-1]}: {fault.message}", fault.fix)
-    brief = Brief(id=BRIEF, text=prompt, want=n, aspect_ratio=aspect_ratio)
+        raise ImagewaveError(f"{spelled(str(fault.path[-1]))}: {fault.message}", fault.fix)
+    try:
+        brief = Brief(id=BRIEF, text=prompt, want=n, aspect_ratio=aspect_ratio)
+    except ValidationError as error:
+        fault = validation_fault(error.errors(include_url=False)[0], Brief, (), None)
+        raise ImagewaveError(f"{spelled('n')}: {fault.message}", fault.fix) from None
     for fault in brief_faults([brief]):
         raise ImagewaveError(f"The prompt cannot be used: {fault.message}", fault.fix)
     try:
         budget = Budget(wave_usd=max_usd)
     except ValidationError as error:
         fault = validation_fault(error.errors(include_url=False)[0], Budget, (), None)
-        raise ImagewaveError(f"--max-usd: {fault.message}", fault.fix) from None
+        raise ImagewaveError(f"{spelled('max_usd')}: {fault.message}", fault.fix) from None
     asked = [prompt, draft.model, draft.size, draft.quality, n, aspect_ratio]
     return Wave(
         name=f"once-{slug(prompt)[:32].strip('-') or 'picture'}-{digest(asked)[:8]}",
         lane=lane,
         budget=budget,
+        wait=Wait(poll_seconds=_POLL_S),
         draft=draft,
         screen=Screen(duplicate_distance=0),
         judge=Judge(enabled=False),
@@ -78,6 +114,17 @@ def once_wave(
         briefs=(brief,),
         warnings=tuple(check.warnings),
     )
+
+
+def require_budget(store: Store, wave: Wave) -> None:
+    """Raises TooDear where the wave's unanswered pictures cost too much; writes nothing."""
+    asks = {ask.request.id: ask.estimate_usd for ask in _asks(wave)}
+    left = asks.keys() - answered(store, asks)
+    estimate = sum((asks[id] for id in left), Decimal(0))
+    try:
+        Ledger(store).require(wave.name, estimate, LedgerBudget(**wave.budget.model_dump()))
+    except BudgetExceeded as error:
+        raise TooDear(error, wave.briefs[0].want, store.realm) from error
 
 
 def once(
@@ -89,32 +136,27 @@ def once(
     often each reason kept one from coming.
 
     Raises:
-        BudgetExceeded: the estimate does not fit; nothing was sent.
+        TooDear: the estimate does not fit; nothing was sent.
         Rejected, Unavailable: the provider says no, or nothing.
     """
     with open_run(store, wave, wait=True) as run:
         round = run.round(Kind.DRAFT, 1)
-        asks = rounds.load(store, round) or rounds.record(store, round, _asks(run))
-        outcome = rounds.outcome(store, round)
-        if outcome is None:
-            for attempt in count(1):
-                jobs = shard(store, round, asks, run.lanes.for_model, attempt)
-                if not jobs:
-                    break
-                for job_id in jobs:
-                    _see_through(run, job_id, tell)
-            outcome = rounds.close(store, round, asks, given_up(store, round))
+        asks = rounds.load(store, round) or rounds.record(store, round, _asks(wave), by_name=True)
+        hands = PlainHands(run, lambda now: tell(now.requests_done, now.requests))
+        try:
+            outcome = settle(run, hands, round, asks, lambda jobs, attempt: nullcontext())
+        except BudgetExceeded as error:
+            raise TooDear(error, wave.briefs[0].want, store.realm) from error
         return _deliver(run, round, asks, outcome)
 
 
-def _asks(run: Run) -> list[Ask]:
-    wave = run.wave
+def _asks(wave: Wave) -> list[Ask]:
     (brief,) = wave.briefs
     model = find_model(wave.draft.model)
     prompt_id = digest({"prompt": brief.text})
     cost = estimate(
         model,
-        lane=run.lanes.name_for(model.id),
+        lane=lane_name(model, wave.lane),
         size=wave.draft.size,
         quality=wave.draft.quality,
         aspect_ratio=brief.aspect_ratio,
@@ -142,18 +184,6 @@ def _asks(run: Run) -> list[Ask]:
         Ask(brief=brief.id, prompt_id=prompt_id, request=request, estimate_usd=cost)
         for request in requests
     ]
-
-
-def _see_through(run: Run, job_id: str, tell: Callable[[int, int], None]) -> None:
-    lane = run.lane_of(job_id)
-    accepted = submit(run.store, job_id, lane, budget=run.budget, doubt=run.doubt)
-    if not isinstance(accepted, Accepted):
-        return
-    while not (status := lane.poll(accepted.provider_job)).state.done:
-        tell(status.succeeded or 0, status.total or 0)
-        time.sleep(_PAUSE_S)
-    tell(status.succeeded or 0, status.total or 0)
-    collect(run.store, job_id, lane, status, run.pool)
 
 
 def _deliver(

@@ -4,41 +4,57 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import orjson
 
-from imagewave.storage import facts
-from imagewave.storage.analytics import query
-from imagewave.storage.handover import absolute
-from imagewave.storage.jobs import JobFolder
-from imagewave.storage.ledger import Budget
+from imagewave.flows.steps import in_this_process
+from imagewave.providers.protocol import Lane
+from imagewave.providers.registry import Lanes, lanes_of
+from imagewave.storage.facts import facts
+from imagewave.storage.facts.analytics import query
+from imagewave.storage.jobs.folder import JobFolder
+from imagewave.storage.money.ledger import Budget
 from imagewave.storage.requests import Kind, digest
-from imagewave.storage.rounds import Round
+from imagewave.storage.rounds.rounds import Round
 from imagewave.storage.store import Store
-from imagewave.storage.wave import Wave
-from imagewave.tasks.lanes import Lanes, lanes_of
-from imagewave.tasks.local_judge import require_libraries
-from imagewave.tasks.providers.protocol import Lane
+from imagewave.storage.waves.handover import absolute
+from imagewave.storage.waves.wave import Wave
+from imagewave.tasks.jobs.submit import PROCESS, AdoptionTimes, Memory
+from imagewave.tasks.judging.local_judge import require_libraries
 from imagewave.tasks.screening.pool import Pool
-from imagewave.tasks.submit import Doubt
+
+_STAND_IN_S = 0.2
+"""Between two looks at a stand-in, at the least: it has no quota to spare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What it takes to collect a job, for a wave's own run and for its helpers."""
+class Resources:
+    """What it takes to collect a job, for a wave's own run and for its helpers.
+
+    `missing_hours`: so long is looked again for what a provider has done and does not deliver.
+    """
 
     store: Store
     lanes: Lanes
     pool: Pool
+    missing_hours: float
 
     def lane_of(self, job_id: str) -> Lane:
         """The lane that a planned job goes by."""
-        return self.lanes.named(JobFolder(self.store, job_id).plan().lane)
+        return self.lane_named(JobFolder(self.store, job_id).plan().lane)
+
+    def lane_named(self, name: str) -> Lane:
+        """The lane of this name."""
+        return self.lanes.named(name)
+
+    def lane_for(self, model: str) -> Lane:
+        """The lane that takes requests of this model."""
+        return self.lanes.for_model(model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run(Means):
+class Run(Resources):
     """One run of one wave. `wait` says whether to wait for provider jobs or to come back later.
 
     `helpers` is how many runs on other workers it may ask to share its collecting.
@@ -47,6 +63,7 @@ class Run(Means):
     wave: Wave
     wait: bool
     helpers: int = 0
+    memory: Memory = field(default_factory=lambda: PROCESS)
 
     @property
     def lane(self) -> Lane:
@@ -59,9 +76,9 @@ class Run(Means):
         return Budget(**self.wave.budget.model_dump())
 
     @property
-    def doubt(self) -> Doubt:
+    def adoption(self) -> AdoptionTimes:
         """How long doubt about a provider's answer lasts."""
-        return Doubt(list_lag_s=self.wave.wait.list_lag_seconds)
+        return AdoptionTimes(list_lag_s=self.wave.wait.list_lag_seconds)
 
     def note(self, kind: str, key: str, detail: str) -> None:
         """Records a finding about the wave as a whole, once."""
@@ -80,10 +97,10 @@ class Run(Means):
         return Round(wave=self.wave.name, revision=self.wave.revision, kind=kind, number=number)
 
 
-_current: ContextVar[Means] = ContextVar("run")
+_current: ContextVar[Resources] = ContextVar("run")
 
 
-def current_means() -> Means:
+def current_resources() -> Resources:
     """What this flow works with. Tasks ask here, so that they are passed names, not objects."""
     return _current.get()
 
@@ -96,9 +113,9 @@ def current_run() -> Run:
 
 
 @contextmanager
-def using(means: Means) -> Iterator[None]:
+def using(resources: Resources) -> Iterator[None]:
     """Has the tasks that run in the block work with these."""
-    token = _current.set(means)
+    token = _current.set(resources)
     try:
         yield
     finally:
@@ -113,14 +130,35 @@ def open_run(
     wave = wave.model_copy(update={"lane": lane}) if lane else wave
     with Pool(max_pixels=wave.screen.max_pixels) as pool:
         lanes = Lanes(store, wave.lane)
-        run = Run(store=store, wave=wave, lanes=lanes, pool=pool, wait=wait, helpers=helpers)
+        run = Run(
+            store=store,
+            wave=wave,
+            lanes=lanes,
+            pool=pool,
+            missing_hours=wave.wait.missing_hours,
+            wait=wait,
+            helpers=helpers,
+        )
         # All that it needs, before anything is recorded or paid for: a key may be refused.
         lanes.open(lanes_of(wave))
+        if run.lane.realm == "sandbox":
+            run = replace(run, wave=_looked_at_sooner(wave))
+        pool.await_ready()
         if wave.judge.enabled and wave.judge.by == "local":
             require_libraries()
         record_wave(store, wave)
-        with using(run):
-            yield run
+        try:
+            with using(run), in_this_process():
+                yield run
+        finally:
+            lanes.close()
+
+
+def _looked_at_sooner(wave: Wave) -> Wave:
+    """The wave as it waits for a stand-in, which ends its jobs within a second."""
+    shortest, longest = wave.wait.poll_seconds
+    wait = wave.wait.model_copy(update={"poll_seconds": (min(shortest, _STAND_IN_S), longest)})
+    return wave.model_copy(update={"wait": wait})
 
 
 def record_wave(store: Store, wave: Wave) -> None:
@@ -136,6 +174,7 @@ def record_wave(store: Store, wave: Wave) -> None:
             "aspect_ratio": brief.aspect_ratio,
             "use_case": brief.use_case or wave.use_case,
             "variables": orjson.dumps(dict(brief.variables)).decode(),
+            "folder": wave.folder(brief.id),
         }
         for brief in wave.briefs
     ]
@@ -151,5 +190,7 @@ def record_wave(store: Store, wave: Wave) -> None:
         "file": absolute(wave.file) if wave.file else "",
         "spec": orjson.dumps(wave.spec()).decode(),
         "realm": store.realm or "",
+        "series": wave.series,
+        "edition": wave.edition,
     }
     facts.append(store, "waves", f"{part}-{secrets.token_hex(4)}", [row])

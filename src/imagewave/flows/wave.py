@@ -1,96 +1,96 @@
 """One wave, from briefs to delivered images.
 
-The flow reads like the list in the design. Every stage first looks at what the facts already say
-and does what is missing, so the flow may be killed, repeated or run twice at once.
+It reads like the list in the design. Every stage first looks at what the facts already say and
+does what is missing, so a run may be killed, repeated or run twice at once.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import count
-from typing import TypeVar, cast
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.annotations import quote
-
-from imagewave.flows.artifacts import showing
-from imagewave.flows.keys import fetch_keys
-from imagewave.flows.labels import flow_run_name, label_run, stage_task_name
 from imagewave.flows.progress import Progress, tell
 from imagewave.flows.run import Run, current_run, open_run
-from imagewave.flows.settle import Waiting, harvest, settle
+from imagewave.flows.settle import harvest, settle
+from imagewave.flows.steps import step
 from imagewave.killpoints import reached
-from imagewave.storage import reruns as rerunning
-from imagewave.storage.handover import Handover, absolute, hand_over, take_back
-from imagewave.storage.ledger import BudgetExceeded
+from imagewave.storage.money.ledger import BudgetExceeded
 from imagewave.storage.requests import Kind
-from imagewave.storage.reruns import Rerun
-from imagewave.storage.rounds import Answer, Ask, Round, load, record
+from imagewave.storage.rounds import reruns as rerunning
+from imagewave.storage.rounds.reruns import Rerun
+from imagewave.storage.rounds.rounds import Answer, Ask, Round, load, record
 from imagewave.storage.store import Store
-from imagewave.storage.wavefile import load_wave
+from imagewave.storage.waves.editions import choose, current
+from imagewave.storage.waves.handover import Handover, absolute, hand_over, take_back
+from imagewave.storage.waves.wave_file import load_wave
 from imagewave.tasks import deliver as delivering
-from imagewave.tasks import expand as expanding
-from imagewave.tasks import judge as scoring
-from imagewave.tasks import report as reporting
-from imagewave.tasks import screen as screening
 from imagewave.tasks import select as selecting
-from imagewave.tasks.draft import Prompts, draft_asks
+from imagewave.tasks.drafting import expand as expanding
+from imagewave.tasks.drafting.draft import Prompts, draft_asks
+from imagewave.tasks.drafting.fallback import fallback_asks
+from imagewave.tasks.drafting.imports import import_asks
 from imagewave.tasks.final import drafts_used_up, final_asks
-from imagewave.tasks.imports import import_asks
-from imagewave.tasks.judge import Judgement
-from imagewave.tasks.late import fallback_asks
+from imagewave.tasks.judging import judge as scoring
+from imagewave.tasks.judging.judge import Judgement
+from imagewave.tasks.reporting import report as reporting
 from imagewave.tasks.rerun import again, order, replace_drafts
+from imagewave.tasks.screening import screen as screening
 from imagewave.tasks.select import Candidate, Decision
 
 Asked = dict[tuple[str, str], Ask]
 
+_LOG = logging.getLogger(__name__)
 
-@flow(
-    name="wave",
-    flow_run_name=flow_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
-    validate_parameters=False,
-)
-def wave(
+
+def run_wave(
     wave_file: str,
     store: str,
+    *,
     wait: bool = True,
     lane: str | None = None,
     rerun: str | None = None,
     helpers: int = 0,
-) -> str | State[str | BudgetExceeded]:
+    edition: str | None = None,
+    around: Callable[[Run], AbstractContextManager[object]] = nullcontext,
+) -> str:
     """Runs the wave of a file to its end, or as far as it goes without waiting.
 
     `rerun` has what failed made again, and nothing else: all of it (""), or what an SQL condition
     over the failed requests picks. `lane` takes the place of the wave file's. With `wait=False`
-    the wave is left to `watch`, and the run ends in a state named Waiting once only provider jobs
-    are left. Finished jobs are collected together with up to `helpers` runs of the deployment
-    `share`. Returns the path of the wave's report in the store, "" while it waits.
+    the wave is left to `watch`. Finished jobs are collected together with up to `helpers` runs of
+    the deployment `share`. `edition` names one in the wave file's place. `around` is entered for
+    the time of the work. Returns the path of the wave's report in the store.
 
     Raises:
+        Waiting: only provider jobs are left, and it was told not to wait for them.
         BudgetExceeded: a budget is used up; raise it and run again.
     """
-    fetch_keys()
-    opened, loaded = Store.open(store), load_wave(wave_file)
-    with open_run(opened, loaded, wait=wait, lane=lane, helpers=helpers) as run:
-        label_run(run)
+    opened, of_file = Store.open(store), load_wave(wave_file)
+    loaded = choose(opened, of_file, edition, begin=rerun is None)
+    if rerun is None and not edition and loaded.edition != current(of_file):
+        _LOG.warning("Goes on with %s, which was begun and not finished.", loaded.name)
+    with (
+        open_run(opened, loaded, wait=wait, lane=lane, helpers=helpers) as run,
+        around(run),
+    ):
         if not wait:
             path = absolute(wave_file)
-            handover = Handover(wave=run.wave.name, wave_file=path, lane=lane, helpers=helpers)
+            handover = Handover(
+                wave=run.wave.name,
+                wave_file=path,
+                lane=lane,
+                helpers=helpers,
+                edition=run.wave.edition,
+            )
             hand_over(run.store, handover)
-        with showing(run):
-            try:
-                if rerun is not None:
-                    order(run.store, run.wave, rerun)
-                written, open_jobs = stages(run)
-            except Waiting as waiting:
-                return Completed(name="Waiting", message=str(waiting), data="")
-            except BudgetExceeded as error:
-                run.note("over budget", error.budget, str(error))
-                return Failed(name="OverBudget", message=str(error), data=error)
+        try:
+            if rerun is not None:
+                order(run.store, run.wave, rerun)
+            written, open_jobs = stages(run)
+        except BudgetExceeded as error:
+            run.note("over budget", error.budget, str(error))
+            raise
         if not open_jobs:  # else `watch` sends the wave on once more, when they have ended
             take_back(run.store, run.wave.name)
         return written
@@ -109,7 +109,7 @@ def stages(run: Run) -> tuple[str, list[str]]:
         finals, final_asked, used_up = final(run, prompts, drafts, draft_asked, reruns)
         if not replace_drafts(run.store, run.wave, reruns, used_up):
             break
-    deliver(whole(finals), whole({**draft_asked, **final_asked}), len(reruns))
+    deliver(finals, {**draft_asked, **final_asked}, len(reruns))
     open_jobs = harvest(run)
     return report(), open_jobs
 
@@ -125,7 +125,7 @@ def expand(run: Run) -> Prompts:
             expanding.expansion_asks(run.wave, lane=run.lanes.name_for(run.wave.expand.model)),
         )
     found = settle(run, round, asks, "expand").answers
-    return write_prompts(whole(asks), whole(found))
+    return write_prompts(asks, found)
 
 
 def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Decision], Asked]:
@@ -139,11 +139,12 @@ def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Dec
     decisions: list[Decision] = []
     waiting = list(reruns)
     redo: Rerun | None = None  # first come the wave's own rounds
+    shown = 0  # rounds that ask for nothing are not told
     for number in count(1):
         round = run.round(Kind.DRAFT, number)
         asks = load(run.store, round)
         if asks is None:
-            if redo and redo.requests:
+            if redo and named(redo):
                 planned = again(run.store, run.wave, redo, Kind.DRAFT)
             else:
                 planned = [] if redo else import_asks(run.store, run.wave, number, prompts)
@@ -155,12 +156,14 @@ def draft(run: Run, prompts: Prompts, reruns: Sequence[Rerun]) -> tuple[list[Dec
                     lane=run.lanes.name_for(run.wave.draft.model),
                     used_up=redo.used_up if redo else None,
                 )
-            asks = record(run.store, round, planned)
+            asks = record(run.store, round, planned, by_name=named(redo))
         if asks:
-            seen |= by_request(look_at(run, round, asks, f"draft {number}"))
+            shown += 1
+            assessed = run_round(run, round, asks, f"draft {shown}", by_name=named(redo))
+            seen |= by_request(assessed)
             candidates = list(seen.values())
-            decisions = select("draft", number, whole(candidates), run.wave.judge.enabled)
-        if not asks or (redo and redo.requests):
+            decisions = select("draft", number, candidates, run.wave.judge.enabled)
+        if not asks or named(redo):
             if not waiting:
                 return decisions, {key: candidate.ask for key, candidate in seen.items()}
             redo = waiting.pop(0)
@@ -185,6 +188,7 @@ def final(
     decisions: list[Decision] = []
     waiting = list(reruns)
     redo: Rerun | None = None
+    shown = 0
     for number in count(1):
         round = run.round(Kind.FINAL, number)
         asks = load(run.store, round)
@@ -201,22 +205,29 @@ def final(
                     lane=run.lanes.name_for(run.wave.final.model),
                     drawn=drawn,
                 )
-            asks = record(run.store, round, planned)
+            asks = record(run.store, round, planned, by_name=named(redo))
         if asks:
             reached("final.planned")
-            seen |= by_request(look_at(run, round, asks, f"final {number}"))
+            shown += 1
+            assessed = run_round(run, round, asks, f"final {shown}", by_name=named(redo))
+            seen |= by_request(assessed)
             judged = run.wave.judge.enabled and run.wave.final.judge
-            decisions = select("final", number, whole(list(seen.values())), judged)
+            decisions = select("final", number, list(seen.values()), judged)
         elif not redo:
             if not waiting:
                 asked = {key: candidate.ask for key, candidate in seen.items()}
                 lost = drafts_used_up(run.wave, drafts, list(seen.values()), decisions)
                 return decisions, asked, lost
             redo = waiting.pop(0)
-            if redo.requests:
+            if named(redo):
                 continue
         redo = None
     raise AssertionError("rounds are counted without end")
+
+
+def named(rerun: Rerun | None) -> bool:
+    """Whether a person named what the round asks for, which sends even what was refused."""
+    return rerun is not None and bool(rerun.requests)
 
 
 def by_request(candidates: Sequence[Candidate]) -> dict[tuple[str, str], Candidate]:
@@ -224,11 +235,13 @@ def by_request(candidates: Sequence[Candidate]) -> dict[tuple[str, str], Candida
     return {(c.ask.brief, c.ask.request.id): c for c in candidates}
 
 
-def look_at(run: Run, round: Round, asks: Sequence[Ask], stage: str) -> list[Candidate]:
+def run_round(
+    run: Run, round: Round, asks: Sequence[Ask], stage: str, *, by_name: bool
+) -> list[Candidate]:
     """Has a round of pictures made, screened and judged."""
     asks, found = make(run, round, asks, stage)
-    checked = screen(stage, whole(round), whole(asks), whole(found))
-    judgements = judge(run, round, asks, found, checked.passed, stage)
+    checked = screen(stage, round, asks, found)
+    judgements = judge(run, round, asks, found, checked.passed, stage, by_name=by_name)
     return [
         Candidate(
             ask=ask,
@@ -267,6 +280,8 @@ def judge(
     found: Mapping[str, Answer],
     passed: set[tuple[str, str]],
     stage: str,
+    *,
+    by_name: bool,
 ) -> dict[tuple[str, str], Judgement]:
     """Has what passed the screens scored, where the wave asks for it."""
     wanted = run.wave.judge.enabled and (round.kind is Kind.DRAFT or run.wave.final.judge)
@@ -274,37 +289,25 @@ def judge(
         return {}
     judging = run.round(Kind.JUDGE, 2 * round.number - (round.kind is Kind.DRAFT))
     if not run.wave.judge.asks_model:
-        return judge_locally(stage, whole(judging), whole(asks), whole(found), whole(passed))
+        return judge_locally(stage, judging, asks, found, passed)
     judge_requests = load(run.store, judging)
     if judge_requests is None:
         planned = scoring.judge_asks(
             run.wave, asks, found, passed, lane=run.lanes.name_for(run.wave.judge.model)
         )
-        judge_requests = record(run.store, judging, planned)
+        judge_requests = record(run.store, judging, planned, by_name=by_name)
     scored = settle(run, judging, judge_requests, f"judge {stage}").answers
-    return write_judgements(stage, whole(judging), whole(judge_requests), whole(scored))
+    return write_judgements(stage, judging, judge_requests, scored)
 
 
-T = TypeVar("T")
-
-
-def whole(value: T) -> T:
-    """The value, with Prefect told not to look for futures in its thousands of parts."""
-    return cast(T, quote(value))
-
-
-# These tasks are not cached: what they decided stands in the facts, and repeating them reads it
-# there.
-
-
-@task(name="prompts", task_run_name=stage_task_name, cache_policy=NO_CACHE)
+@step("prompts")
 def write_prompts(asks: Sequence[Ask], found: Mapping[str, Answer]) -> Prompts:
     """Records every brief's prompts."""
     run = current_run()
     return expanding.write_prompts(run.store, run.wave, asks, found)
 
 
-@task(name="screen", task_run_name=stage_task_name, cache_policy=NO_CACHE)
+@step("screen")
 def screen(
     stage: str, round: Round, asks: Sequence[Ask], found: Mapping[str, Answer]
 ) -> screening.Screened:
@@ -314,7 +317,7 @@ def screen(
     return screening.screen(run.store, run.wave, round, asks, found)
 
 
-@task(name="judge", task_run_name=stage_task_name, cache_policy=NO_CACHE)
+@step("judge")
 def write_judgements(
     stage: str, judging: Round, asks: Sequence[Ask], found: Mapping[str, Answer]
 ) -> dict[tuple[str, str], Judgement]:
@@ -324,7 +327,7 @@ def write_judgements(
     return scoring.write_judgements(run.store, run.wave, judging, asks, found)
 
 
-@task(name="judge", task_run_name=stage_task_name, cache_policy=NO_CACHE)
+@step("judge")
 def judge_locally(
     stage: str,
     judging: Round,
@@ -333,13 +336,13 @@ def judge_locally(
     passed: set[tuple[str, str]],
 ) -> dict[tuple[str, str], Judgement]:
     """Has what passed the screens scored on this machine."""
-    from imagewave.tasks.local_judge import judge_locally as judging_here
+    from imagewave.tasks.judging.local_judge import judge_locally as judging_here
 
     run = current_run()
     return judging_here(run.store, run.wave, judging, asks, found, passed)
 
 
-@task(name="select", task_run_name=stage_task_name, cache_policy=NO_CACHE)
+@step("select")
 def select(tier: str, number: int, candidates: Sequence[Candidate], judged: bool) -> list[Decision]:
     """Decides which pictures are accepted."""
     run = current_run()
@@ -348,7 +351,7 @@ def select(tier: str, number: int, candidates: Sequence[Candidate], judged: bool
     )
 
 
-@task(name="deliver", task_run_name=stage_task_name, cache_policy=NO_CACHE)
+@step("deliver")
 def deliver(finals: Sequence[Decision], asked: Asked, rerun: int) -> int:
     """Writes the accepted finals where their users look for them; returns how many."""
     run = current_run()
@@ -356,7 +359,7 @@ def deliver(finals: Sequence[Decision], asked: Asked, rerun: int) -> int:
     return len(delivering.deliver(run.store, run.wave, finals, asked, rerun=rerun))
 
 
-@task(name="report", task_run_name=stage_task_name, cache_policy=NO_CACHE)
+@step("report")
 def report() -> str:
     """Writes the wave's report; returns its path in the store."""
     run = current_run()

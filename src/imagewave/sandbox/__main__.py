@@ -9,8 +9,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from imagewave.sandbox.config import Config
-from imagewave.sandbox.disk import EXIT_IN_USE, FolderInUse
+from imagewave.sandbox.core.config import Config
+from imagewave.sandbox.core.disk import EXIT_IN_USE, FolderInUse
 from imagewave.sandbox.server import listen, serve, write_ready_file
 
 
@@ -26,7 +26,7 @@ def main(argument: str) -> None:
             exit_with_parent=True,
         )
     except FolderInUse as error:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr)  # noqa: T201 - to the process that started it
         sys.exit(EXIT_IN_USE)
 
 

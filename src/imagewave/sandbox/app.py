@@ -10,16 +10,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imagewave.sandbox import anthropic, control, gemini, image_server, openai
-from imagewave.sandbox.config import Config
-from imagewave.sandbox.http import json_response
-from imagewave.sandbox.service import Service
-from imagewave.sandbox.wire import ApiError, answer_to
+from imagewave.sandbox import control
+from imagewave.sandbox.anthropic import api as anthropic
+from imagewave.sandbox.anthropic import results as anthropic_results
+from imagewave.sandbox.batches.service import Service
+from imagewave.sandbox.core.config import Config
+from imagewave.sandbox.core.errors import ApiError, answer_to
+from imagewave.sandbox.core.http import json_response
+from imagewave.sandbox.gemini import api as gemini
+from imagewave.sandbox.gemini import results as gemini_results
+from imagewave.sandbox.gpu import image_server
+from imagewave.sandbox.openai import api as openai
+from imagewave.sandbox.openai import results as openai_results
+
+_FORMATS = {**gemini_results.FORMATS, **openai_results.FORMATS, **anthropic_results.FORMATS}
 
 
 def build_app(root: Path, config: Config) -> Starlette:
     """The application over a state folder. One process per folder."""
-    service = Service(root, config)
+    service = Service(root, config, _FORMATS)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

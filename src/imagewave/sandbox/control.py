@@ -6,19 +6,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imagewave.sandbox.config import BadConfig
-from imagewave.sandbox.defects import UnknownDefect
-from imagewave.sandbox.faults import UnknownFault
-from imagewave.sandbox.gemini_views import batch_view
-from imagewave.sandbox.http import json_body, json_response
-from imagewave.sandbox.service import Service
-from imagewave.sandbox.wire import ApiError
+from imagewave.sandbox.batches.service import Service
+from imagewave.sandbox.core.config import BadConfig
+from imagewave.sandbox.core.defects import UnknownDefect
+from imagewave.sandbox.core.errors import ApiError
+from imagewave.sandbox.core.faults import UnknownFault
+from imagewave.sandbox.core.http import json_body, json_response
+from imagewave.sandbox.gemini.views import batch_view
 
 
 def routes(service: Service) -> list[Route]:
-    """`config`, `faults`, `ledger`, `ledger/summary`, `jobs`, `jobs/{id}:release`."""
+    """What it is, `config`, `faults`, `ledger`, `ledger/summary`, `jobs`, `jobs/{id}:release`."""
     control = _Control(service)
     return [
+        Route("/sandbox", control.identity, methods=["GET"]),
         Route("/sandbox/config", control.config, methods=["GET", "PUT"]),
         Route("/sandbox/faults", control.faults, methods=["GET", "PUT", "DELETE"]),
         Route("/sandbox/ledger", control.ledger, methods=["GET"]),
@@ -31,6 +32,10 @@ def routes(service: Service) -> list[Route]:
 class _Control:
     def __init__(self, service: Service) -> None:
         self._service = service
+
+    async def identity(self, request: Request) -> Response:
+        """Says that this is a stand-in, so that nobody takes its pictures or its bill for real."""
+        return json_response({"sandbox": "imagewave"})
 
     async def config(self, request: Request) -> Response:
         """Shows the settings; PUT changes those that are named."""

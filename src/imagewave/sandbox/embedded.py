@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from imagewave.errors import ImagewaveError
-from imagewave.sandbox.disk import EXIT_IN_USE
+from imagewave.loopback import spare_loopback
+from imagewave.sandbox.core.disk import EXIT_IN_USE
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
@@ -69,6 +70,7 @@ class EmbeddedSandbox:
                     start_new_session=True,
                 )
             self.url = self._wait_until_ready(ready)
+        spare_loopback([str(self._options["host"])])
         return self.url
 
     def environment(self) -> dict[str, str]:

@@ -13,9 +13,9 @@ import orjson
 import uvicorn
 
 from imagewave.sandbox.app import build_app
-from imagewave.sandbox.config import Config
-from imagewave.sandbox.disk import write_atomically
-from imagewave.sandbox.http import Protocol
+from imagewave.sandbox.core.config import Config
+from imagewave.sandbox.core.disk import write_atomically
+from imagewave.sandbox.core.http import Protocol
 
 _PARENT_CHECK_S = 0.25
 

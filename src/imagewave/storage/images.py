@@ -54,6 +54,40 @@ def sniff(data: bytes | memoryview) -> ImageFormat | None:
     return None
 
 
+def is_cut_off(data: bytes) -> bool:
+    """Whether the end that the picture's format demands is missing; False for unknown formats.
+
+    Bytes behind the end are no fault. Nothing is decoded: what lies before the end may be damaged.
+    """
+    match sniff(data):
+        case ImageFormat.JPEG:  # a thumbnail within it has an end of its own, at its beginning
+            return data.rfind(b"\xff\xd9") < len(data) // 2
+        case ImageFormat.PNG:
+            return data.rfind(b"IEND\xaeB`\x82") < 0
+        case ImageFormat.GIF:
+            return not data.rstrip(b"\0").endswith(b";")
+        case ImageFormat.WEBP:
+            return len(data) < 8 + int.from_bytes(data[4:8], "little")
+        case ImageFormat.AVIF:
+            return not _ends_with_a_box(data)
+    return False
+
+
+def _ends_with_a_box(data: bytes) -> bool:
+    """Whether the boxes of an ISO media file fill it: each begins with its size in bytes."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 0:  # up to the end, wherever that is
+            return True
+        if size == 1:  # a longer number follows the name
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size < 8 or at + size > len(data):
+            return False
+        at += size
+    return at > 0
+
+
 def image_path(sha256: str, format: str) -> str:
     """Where an image of that digest and format is in a store."""
     ending = ImageFormat(format).extension if format else "bin"
@@ -73,3 +107,13 @@ def put_image(store: Store, data: bytes | memoryview) -> StoredImage:
 def read_image(store: Store, sha256: str, format: str) -> bytes:
     """The image's bytes; FileNotFoundError if the store does not hold it."""
     return store.read(image_path(sha256, format))
+
+
+def phash_text(phash: int) -> str:
+    """A perceptual hash of 64 bits as the facts spell it: 16 hex digits, as ImageHash does."""
+    return f"{phash:016x}"
+
+
+def read_phash(text: str) -> int:
+    """The perceptual hash that `phash_text` wrote."""
+    return int(text, 16)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -71,7 +72,7 @@ class Request:
     of one prompt apart. `imported` is the SHA-256 of a picture that was made elsewhere, of which
     there is nothing to ask: with `model`, where it comes from, it is all that its id is made of.
 
-    `steps`, `guidance`, `strength` and `loras` are for models on own GPUs: denoising steps, how
+    `steps`, `guidance`, `strength` and `loras` are for models on your GPUs: denoising steps, how
     closely to follow the prompt, how much of a reference is drawn anew (0 to 1), and adapters, each
     a file, folder or repository with "@" and its weight after it.
     """
@@ -109,23 +110,42 @@ class Request:
 
     @classmethod
     def from_json(cls, line: bytes) -> "Request":
-        """Reads back what `to_json` wrote."""
+        """Reads back what `to_json` wrote.
+
+        Raises:
+            ValueError: a newer imagewave wrote it, with a field that this one does not know; it
+                is part of what is to be drawn, and of the id, so it cannot be passed over.
+        """
         fields: dict[str, Any] = orjson.loads(line)
+        if unknown := fields.keys() - _KNOWN:
+            raise ValueError(f"a request has {', '.join(sorted(unknown))}, unknown here")
         fields["kind"] = Kind(fields["kind"])
         fields["references"] = tuple(fields.get("references", ()))
         if "loras" in fields:
             fields["loras"] = tuple(fields["loras"])
-        return cls(**fields)
+        if not fields.keys() >= _REQUIRED:
+            raise ValueError(f"a request lacks {', '.join(sorted(_REQUIRED - fields.keys()))}")
+        # A frozen dataclass sets its fields one by one, which takes as long as all the rest.
+        request = cls.__new__(cls)
+        request.__dict__.update(_DEFAULTS | fields)
+        return request
 
     def _fields(self) -> dict[str, Any]:
         # Fields left at None are not spelled out, so that a field added later with a default of
         # None changes no existing id.
-        values = {name: getattr(self, name) for name in _FIELDS}
-        values["references"] = list(self.references)
-        return {name: value for name, value in values.items() if value is not None}
+        values = zip(_FIELDS, _VALUES(self), strict=True)
+        return {name: value for name, value in values if value is not None}
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Request))
+_KNOWN = frozenset(_FIELDS)
+_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(Request)
+    if field.default is not dataclasses.MISSING
+}
+_REQUIRED = _KNOWN - _DEFAULTS.keys()
+_VALUES = attrgetter(*_FIELDS)
 
 
 def lora_parts(text: str) -> tuple[str, float]:
@@ -148,7 +168,8 @@ def lora_parts(text: str) -> tuple[str, float]:
 def job_id(requests: Iterable[Request], round: str) -> str:
     """The id of the job that holds these requests: the same whoever computes it, and when.
 
-    `round` names the round and attempt; the requests must share one model.
+    `round` names the wave, its round and the attempt: two waves that ask for the same have jobs of
+    their own, since each has its own budget and patience. The requests must share one model.
 
     Raises:
         ValueError: no requests, or requests of several models.

@@ -2,23 +2,30 @@
 
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from imagewave.storage.files import Buffer, Files, LocalFiles, StoreError, damaged, make_folder
+from imagewave.storage.files.local import LocalFiles, make_folder
+from imagewave.storage.files.protocol import Buffer, Files, StoreError, damaged
+from imagewave.storage.realms import Realm
 
 __all__ = ["DEFAULT_STORE", "NoStore", "Store", "StoreError"]
 
-# Where commands look when nobody names a store.
-DEFAULT_STORE = "imagewave-data"
+# Where real pictures are kept, if nobody names a store.
+DEFAULT_STORE = Realm.LIVE.default_store
 
 FORMAT = 1
 
 _MARKER = "store.json"
 _REALM = "realm.json"
+_ID = re.compile(r"[0-9a-f]{32}")
+# A URL whose second slash is missing; a single letter would be a drive.
+_HALF_A_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)(.*)")
 
 
 class NoStore(StoreError):
@@ -60,7 +67,7 @@ class Store:
             if not create:
                 raise NoStore(
                     f"There is no store at {store.url}.",
-                    "Name the one that holds your waves with --store.",
+                    "Name the store that holds your waves (--store), or run a wave to make one.",
                 ) from None
             root = store.local_path("")
             if root is not None:
@@ -77,6 +84,37 @@ class Store:
         return store
 
     @classmethod
+    @contextmanager
+    def open_unless_refused(cls, url: str) -> "Iterator[Store]":
+        """Opens the store as `open` does; one that is new is unmade if the block raises.
+
+        Unless something was put into it. Folders that were made for it go, too.
+        """
+        try:
+            opened = cls.open(url, create=False)
+        except NoStore:
+            pass
+        else:
+            yield opened
+            return
+        root = _at(url).local_path("")
+        made = (
+            []
+            if root is None
+            else [each for each in (root, *root.parents) if not os.path.exists(each)]
+        )
+        opened = cls.open(url)
+        try:
+            yield opened
+        except BaseException:
+            if opened.list("") == [_MARKER]:
+                opened.delete(_MARKER)
+                with suppress(OSError):  # somebody else has put something there meanwhile
+                    for folder in made:
+                        folder.rmdir()
+            raise
+
+    @classmethod
     def try_out(cls, url: str) -> bool:
         """Proves that a store can be at the URL: writable, and keeping put-if-absent.
 
@@ -91,7 +129,9 @@ class Store:
         except NoStore:
             store = _at(url)
             if (root := store.local_path("")) is not None:
-                store = _at(str(next(each for each in (root, *root.parents) if each.is_dir())))
+                store = _at(
+                    str(next(each for each in (root, *root.parents) if os.path.isdir(each)))
+                )
             store._probe()
             return False
         store._probe()
@@ -158,32 +198,52 @@ class Store:
 
     @cached_property
     def id(self) -> str:
-        """32 hex digits that no other store has, be it made at the same URL later."""
-        return str(self._field(_MARKER, "id"))
+        """32 hex digits that no other store has, be it made at the same URL later.
+
+        Whoever can write the store can write anything there, and the id names a folder of this
+        machine's cache: any other text is refused.
+        """
+        id = self._field(_MARKER, "id")
+        if not isinstance(id, str) or not _ID.fullmatch(id):
+            raise damaged(self.url_of(_MARKER), f"its id is not 32 hex digits: {id!r}")
+        return id
 
     @property
-    def realm(self) -> str | None:
+    def realm(self) -> Realm | None:
         """Whose pictures the store holds, as marked by `mark_realm`; None before."""
         try:
-            return str(self._field(_REALM, "realm"))
+            return Realm(str(self._field(_REALM, "realm")))
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise damaged(self.url_of(_REALM), error) from error
 
-    def mark_realm(self, realm: str) -> None:
-        """Says whose pictures the store holds ("sandbox", "live"), once and for all.
+    def mark_realm(self, realm: Realm) -> None:
+        """Says whose pictures the store holds, once and for all; raises as `require_realm` does."""
+        if not self.put_if_absent(_REALM, json.dumps({"realm": realm}).encode()):
+            self.require_realm(realm)
+
+    def require_realm(self, realm: Realm) -> None:
+        """Refuses to work on what belongs to the other realm.
 
         Raises:
-            StoreError: it holds another realm's. Content addresses do not tell a sandbox's picture
-                from a real one, so a shared store would deliver the former for the latter.
+            StoreError: the store holds the other realm's pictures.
         """
-        if self.put_if_absent(_REALM, json.dumps({"realm": realm}).encode()):
-            return
         held = self.realm
-        if held != realm:
-            raise StoreError(
-                f"{self.url} holds {held} images; {realm} ones must not be mixed with them.",
-                "Name another store with --store.",
-            )
+        if held in (None, realm):
+            return
+        way_out = (
+            "To make real pictures here, set the provider's key, such as GEMINI_API_KEY, and no"
+            " address of a sandbox."
+            if held is Realm.LIVE
+            else "To go on with the stand-ins, unset the providers' keys."
+        )
+        raise StoreError(
+            f"{self.url} is of the realm {str(held)!r}: it holds {held.pictures}. This would be of"
+            f" the realm {str(realm)!r}, and {realm.pictures} are kept apart from them.",
+            f"{way_out} Else name another store with --store; where none is named,"
+            f" {realm.pictures} go to {realm.default_store}.",
+        )
 
     def _field(self, path: str, name: str) -> object:
         """A field of one of the store's own files; FileNotFoundError if that is not there."""
@@ -212,8 +272,13 @@ class Store:
 
 def _at(url: str) -> Store:
     """The store at a URL, without a look at what is there."""
+    if half := _HALF_A_URL.fullmatch(url):
+        raise StoreError(
+            f"{url!r} is neither a URL nor a plain folder.",
+            f"Write {half[1]}://{half[2]}, or ./{url} for a folder of that name.",
+        )
     protocol, separator, rest = url.partition("://")
-    if not separator or protocol == "file":
+    if not separator or protocol in ("file", "local"):
         # Absolute, because workers have other working folders.
         root = Path(os.path.abspath(os.path.expanduser(rest if separator else url)))
         return Store(str(root), LocalFiles(root))
@@ -225,11 +290,17 @@ def _at(url: str) -> Store:
             "A store is a folder, or a URL such as s3://bucket/prefix; where S3 answers is"
             " AWS_ENDPOINT_URL.",
         )
-    # fsspec costs as much to import as DuckDB: local stores do without.
-    from imagewave.storage.bucket import RemoteFiles
+    if protocol not in ("s3", "s3a"):
+        raise StoreError(
+            f"{url}: a store cannot be kept at {protocol}://.",
+            "There, two workers could both believe that they wrote a file first, and pay for the"
+            " same job. Use a folder, or s3://bucket/prefix (docs/stores.md).",
+        )
+    # s3fs costs as much to import as DuckDB: local stores do without.
+    from imagewave.storage.files.bucket import BucketFiles
 
     normalised = f"{protocol}://{rest.strip('/')}"
-    return Store(normalised, RemoteFiles(normalised))
+    return Store(normalised, BucketFiles(normalised))
 
 
 def _make_root(root: Path) -> None:

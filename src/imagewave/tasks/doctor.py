@@ -19,6 +19,10 @@ import requests
 from packaging.requirements import Requirement
 
 from imagewave.errors import ImagewaveError
+from imagewave.providers.gpu.image_server import BASE_URL_VARIABLE, served
+from imagewave.providers.http.downloads import name_of_loss
+from imagewave.providers.keys import ADDRESSES, KEY_VARIABLES, has_address, has_key, realm_here
+from imagewave.providers.listing import LISTINGS
 from imagewave.storage import catalog
 from imagewave.storage.catalog import USER_FILE, CatalogError, Model, UnknownModel
 from imagewave.storage.catalog.data import user_ids
@@ -28,13 +32,9 @@ from imagewave.storage.catalog.prices import (
     estimate,
     gpu_usd_per_hour,
 )
-from imagewave.storage.mirror import cache_folder
+from imagewave.storage.facts.mirror import cache_folder
 from imagewave.storage.store import Store, StoreError
-from imagewave.storage.wavecheck import LANES
-from imagewave.tasks.lanes import ADDRESSES, KEY_VARIABLES
-from imagewave.tasks.providers.downloads import name_of_loss
-from imagewave.tasks.providers.image_server import BASE_URL_VARIABLE, served
-from imagewave.tasks.providers.listing import LISTINGS
+from imagewave.storage.waves.checks import LANES
 from imagewave.words import shown
 
 LOW_SPACE, NO_SPACE = 10 * 10**9, 10**9
@@ -81,21 +81,12 @@ def examine(
     yield _python()
     yield _libraries()
     yield _png()
-    yield _store(url)
+    yield _compiled()
+    yield _store(url, environ)
     yield _space(url)
     yield from _keys(environ, set(sandboxed))
     yield from _prefect(environ)
     yield from _catalog(environ, set(sandboxed))
-
-
-def has_key(provider: str, environ: Mapping[str, str]) -> bool:
-    """Whether the environment holds a key of the provider."""
-    return any(environ.get(name, "").strip() for name in KEY_VARIABLES[provider])
-
-
-def has_address(provider: str, environ: Mapping[str, str]) -> bool:
-    """Whether the environment points the provider's clients elsewhere."""
-    return bool(environ.get(ADDRESSES.get(provider, ""), ""))
 
 
 def compare(provider: str, listed: Sequence[str], today: date) -> list[Finding]:
@@ -166,7 +157,7 @@ def _libraries() -> Finding:
 
 def _png() -> Finding:
     """Whether the fastest decoder of the slowest format is there."""
-    from imagewave.tasks.screening.png import PNG_READERS
+    from imagewave.pictures.png_readers import PNG_READERS
 
     fastest = next(iter(PNG_READERS))
     if fastest == "own":
@@ -180,12 +171,37 @@ def _png() -> Finding:
     )
 
 
-def _store(url: str) -> Finding:
+def _compiled() -> Finding:
+    """Whether measuring and the search for duplicates run as compiled code."""
+    from imagewave.pictures import pixels
+    from imagewave.tasks.screening import hash_index
+
+    parts = {"measuring": pixels.compiled, "the search for duplicates": hash_index.compiled}
+    slow = [part for part, compiled in parts.items() if not compiled]
+    if not slow:
+        said = "measuring and the search for duplicates are compiled"
+        return Finding(check="speed", state=State.OK, said=said)
+    said = f"not compiled: {' and '.join(slow)}; the results are the same, but slower"
+    fix = (
+        "It takes a processor with AVX2 (x86-64); on others there is nothing to mend."
+        if hash_index.compiled
+        else "Install a C compiler, and imagewave again with pip's --force-reinstall and"
+        " --no-cache-dir."
+    )
+    return Finding(check="speed", state=State.WARN, said=said, fix=fix)
+
+
+def _store(url: str, environ: Mapping[str, str]) -> Finding:
+    holds = ""
     try:
-        there = Store.try_out(url)
+        if there := Store.try_out(url):
+            store = Store.open(url, create=False)
+            if realm := realm_here(environ=environ):
+                store.require_realm(realm)
+            holds = f", holds {store.realm.pictures}" if store.realm else ""
     except StoreError as error:
         return Finding(check="store", state=State.FAIL, said=error.message, fix=error.fix)
-    what = "writable, keeps put-if-absent"
+    what = f"writable, keeps put-if-absent{holds}"
     said = f"{url}: {what}" if there else f"{url}: none yet, a run makes it; the place is {what}"
     return Finding(check="store", state=State.OK, said=said)
 
@@ -195,7 +211,7 @@ def _space(url: str) -> Finding:
     protocol, separator, rest = url.partition("://")
     local = not separator or protocol == "file"
     place = Path(rest if separator else url).expanduser().absolute() if local else cache_folder()
-    folder = next(each for each in (place, *place.parents) if each.is_dir())
+    folder = next(each for each in (place, *place.parents) if os.path.isdir(each))
     free = shutil.disk_usage(folder).free
     said = f"{free / 1e9:.1f} GB free at {folder}"
     if local:
@@ -233,7 +249,7 @@ def _keys(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Finding]:
 def _prefect(environ: Mapping[str, str]) -> Iterator[Finding]:
     url = environ.get("PREFECT_API_URL", "").rstrip("/")
     if not url:
-        said = "PREFECT_API_URL is not set: each run starts a server of its own"
+        said = "PREFECT_API_URL is not set: waves run in the command's own process"
         yield Finding(check="prefect", state=State.OK, said=said)
         return
     try:

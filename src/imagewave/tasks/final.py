@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.requests import Kind, Request
-from imagewave.storage.rounds import Ask
-from imagewave.storage.wave import Wave
-from imagewave.tasks.draft import Prompts, seed
+from imagewave.storage.rounds.rounds import Ask
+from imagewave.storage.waves.wave import Wave
+from imagewave.tasks.drafting.draft import Prompts, seed
 from imagewave.tasks.select import NOT_JUDGED, Candidate, Decision
 
 RENDERS = 3
@@ -134,7 +134,7 @@ def _good_drafts(drafts: Sequence[Decision]) -> dict[str, list[Decision]]:
 def drawn_over(wave: Wave, model: str, size: str | None) -> bool:
     """Whether a final is made of the picture itself that this model drew at this size.
 
-    On own GPUs the same noise gives the same picture again; at another size, or by another model,
+    On your GPUs the same noise gives the same picture again; at another size, or by another model,
     it is unrelated, and what carries the draft's intent is the draft.
     """
     final = wave.final

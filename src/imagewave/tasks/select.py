@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from imagewave.storage import facts
-from imagewave.storage.analytics import query
-from imagewave.storage.rounds import Answer, Ask
+from imagewave.storage.facts import facts
+from imagewave.storage.facts.analytics import query
+from imagewave.storage.images import read_phash
+from imagewave.storage.rounds.rounds import Answer, Ask
 from imagewave.storage.store import Store
-from imagewave.storage.wave import Wave
-from imagewave.tasks.judge import Judgement
+from imagewave.storage.waves.wave import Wave
+from imagewave.tasks.judging.judge import Judgement
 
 NOT_JUDGED = "judge failed"
 """How the reason begins where a picture was rejected for want of a valid judgement."""
@@ -154,7 +155,7 @@ def _looks(store: Store, images: Sequence[str]) -> dict[str, Look]:
     )
     return {
         row["image"]: Look(
-            phash=int(row["phash"], 16) if row["phash"] else None,
+            phash=read_phash(row["phash"]) if row["phash"] else None,
             sharpness=row["blur"] or 0.0,
         )
         for row in rows

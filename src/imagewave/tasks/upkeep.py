@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from imagewave.storage import compaction, facts
-from imagewave.storage.analytics import asking, query
+from imagewave.storage.facts import compaction, facts
+from imagewave.storage.facts.analytics import asking, query
+from imagewave.storage.facts.tables import COLUMNS
+from imagewave.storage.jobs import events as job_events
+from imagewave.storage.records import BadRecord
 from imagewave.storage.requests import digest
-from imagewave.storage.reruns import is_delivered
+from imagewave.storage.rounds.reruns import is_delivered
 from imagewave.storage.store import Store
-from imagewave.storage.tables import COLUMNS
 
 # A table is compacted once it has so many small parts: well before a thousand slow every query.
 ENOUGH_PARTS = 100
@@ -19,12 +21,6 @@ GRACE = timedelta(hours=1)
 
 # Nobody reads a settled job's answers again but who was at it when it was settled.
 SETTLED = timedelta(days=1)
-
-_UNSENT = """
-SELECT DISTINCT job_id FROM raw_submissions
-WHERE job_id NOT IN (SELECT job_id FROM jobs WHERE event <> 'released') ORDER BY job_id
-"""
-
 
 # Pictures that lost: not chosen, in no asset, carried by no final, asked for by no wave that is
 # still at work, and not imported for one that is yet to come. Of what was decided, all revisions
@@ -96,9 +92,7 @@ def retain(store: Store, *, drafts_days: float, grace: timedelta = GRACE) -> Ret
     """
     now = datetime.now(UTC).replace(tzinfo=None)
     waves = query(store, "SELECT wave, revision FROM waves")
-    at_work = [
-        row["wave"] for row in waves if not is_delivered(store, row["wave"], row["revision"])
-    ]
+    at_work = [row["wave"] for row in waves if not _is_over(store, row["wave"], row["revision"])]
     with asking(store, _REJECTED) as connection:
         cursor = connection.execute(
             _REJECTED, {"at_work": at_work, "before": now - timedelta(days=drafts_days)}
@@ -120,6 +114,13 @@ def retain(store: Store, *, drafts_days: float, grace: timedelta = GRACE) -> Ret
         ]
         facts.append(store, "sweeps", part, rows)
     return Retention(given_up=len(fresh), deleted=deleted)
+
+
+def _is_over(store: Store, wave: str, revision: str) -> bool:
+    try:
+        return is_delivered(store, wave, revision)
+    except BadRecord:  # nobody can tell: its pictures are kept
+        return False
 
 
 def drop_answers(store: Store, *, grace: timedelta = SETTLED) -> int:
@@ -147,5 +148,5 @@ def orphans(store: Store) -> Orphans:
     # Listed first: a picture that is stored meanwhile is not in the list, its fact may be.
     stored = store.list("images")
     known = {row["path"] for row in query(store, "SELECT path FROM images")}
-    unsent = [row["job_id"] for row in query(store, _UNSENT)]
+    unsent = [row["job_id"] for row in query(store, job_events.UNSENT)]
     return Orphans(images=tuple(path for path in stored if path not in known), jobs=tuple(unsent))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imagewave.sandbox.pictures import Recipe, draw
+from imagewave.sandbox.answers.pictures import Recipe, draw
 
 Picture = NDArray[np.uint8]
 Harm = Callable[[Picture], Picture]

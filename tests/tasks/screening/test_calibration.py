@@ -5,10 +5,12 @@ from collections import defaultdict
 import pytest
 from tests.tasks.screening import labelled
 
-from imagewave.storage.wave import Screen
+from imagewave.storage.waves.wave import Screen
 from imagewave.tasks.screening.checks import check
 from imagewave.tasks.screening.duplicates import DuplicateIndex
 from imagewave.tasks.screening.metrics import measure
+
+pytestmark = pytest.mark.slow
 
 HARD = {
     "cell": "blur",  # through a microscope, out of focus

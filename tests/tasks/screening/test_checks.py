@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imagewave.storage.wave import Screen
+from imagewave.storage.waves.wave import Screen
 from imagewave.tasks.screening.checks import Verdict, check
 from imagewave.tasks.screening.metrics import Metrics
 
@@ -52,11 +52,27 @@ def test_what_was_not_asked_for_is_not_checked() -> None:
 
 
 def test_an_undecodable_image_fails_that_one_check_with_the_reason() -> None:
-    broken = Metrics(format="png", error="damaged png: its end is missing")
+    broken = Metrics(format="png", error="damaged png: its end is missing", undecodable=True)
 
     assert check(broken, Screen(), expected_ratio="1:1", declared_mime="image/jpeg") == [
         Verdict(check="decodes", value=0.0, threshold=1.0, passed=False, detail=broken.error)
     ]
+
+
+def test_an_image_that_could_not_be_measured_is_not_rejected_for_it() -> None:
+    """It was paid for, and nothing is known against it; its size is, and is checked."""
+    found = verdicts(Metrics(width=1344, height=768, format="jpeg", error="no figures"))
+
+    assert list(found) == ["decodes", "measured", "format", "size", "aspect"]
+    assert all(verdict.passed for verdict in found.values())
+    assert (found["measured"].value, found["measured"].detail) == (0.0, "no figures")
+
+
+def test_an_image_that_took_its_decoder_down_is_rejected() -> None:
+    found = verdicts(Metrics(format="png", error="the decoder crashed (exit code -11)"))
+
+    assert [name for name, verdict in found.items() if not verdict.passed] == ["measured"]
+    assert found["measured"].detail == "the decoder crashed (exit code -11)"
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.tasks.screening import labelled
 
-from imagewave.tasks.screening import decode as decoding
+from imagewave.pictures import read as reading
+from imagewave.pictures.png_readers import PNG_READERS
 from imagewave.tasks.screening.decode import Undecodable, decode
 from imagewave.tasks.screening.metrics import measure
-from imagewave.tasks.screening.png import PNG_READERS
 
 LIMIT = 64_000_000
 
@@ -63,35 +63,6 @@ def test_every_kind_shows_its_first_frame_in_the_right_colours(make: Callable[[]
     assert off.mean() < 8
 
 
-def test_gray_of_any_depth_keeps_its_tones() -> None:
-    ramp = np.tile(np.arange(0, 256, 2, dtype=np.uint8), (50, 1))
-    deep = Image.fromarray(ramp.astype(np.uint16) * 257)
-
-    for data in (
-        saved(Image.fromarray(ramp), "PNG"),
-        saved(deep, "PNG"),
-        saved(Image.fromarray(ramp), "JPEG", quality=100),
-    ):
-        pixels = decode(data, max_pixels=LIMIT).pixels.astype(int)
-        assert np.abs(pixels - ramp[:, :, None]).max() <= 1
-
-
-def test_transparency_shows_a_white_page() -> None:
-    glass = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
-    keyed = saved(Image.new("P", (40, 40), 0), "PNG", transparency=0)
-
-    for data in (saved(glass, "PNG"), saved(glass, "WEBP", lossless=True), keyed):
-        assert decode(data, max_pixels=LIMIT).pixels.min() == 255
-
-
-def test_rotation_tags_are_not_applied() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for kind in ("JPEG", "WEBP", "PNG"):
-        preview = decode(saved(gradient(), kind, exif=exif), max_pixels=LIMIT)
-        assert preview.pixels.shape[:2] == (64, 96)
-
-
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize(
     ("size", "preview"),
@@ -121,7 +92,7 @@ def each_png_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """As if it were the fastest that is installed."""
     if request.param not in PNG_READERS:
         pytest.skip("it comes with the `fast` extra (our own where there is a C compiler)")
-    monkeypatch.setattr(decoding, "read_rgb8_png", PNG_READERS[request.param])
+    monkeypatch.setattr(reading, "read_rgb8_png", PNG_READERS[request.param])
 
 
 @pytest.mark.usefixtures("each_png_reader")

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from imagewave.tasks.screening import duplicates
 from imagewave.tasks.screening.duplicates import DuplicateIndex, Pairs, group_duplicates
 
+pytestmark = pytest.mark.heavy
+
 WORD = st.integers(0, 2**64 - 1)
 
 

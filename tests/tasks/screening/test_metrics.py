@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tests.tasks.screening import labelled
 
+from imagewave.tasks.screening import metrics
 from imagewave.tasks.screening.metrics import Metrics, measure
 
 LIMIT = 10_000_000
@@ -136,4 +137,63 @@ def test_what_is_wrong_is_said_and_the_format_still_known() -> None:
 
     assert found.format == "jpeg"
     assert found.error.startswith("damaged jpeg")
+    assert found.undecodable
     assert (found.width, found.phash) == (0, None)
+
+
+def stripes(*bands: tuple[int, int], across: bool = False) -> labelled.Picture:
+    """Plain bands, each of so many lines and of that tone."""
+    lines = np.repeat([tone for _, tone in bands], [lines for lines, _ in bands])
+    picture = np.repeat(lines[:, None], 120, axis=1).astype(np.uint8)
+    return np.repeat((picture.T if across else picture)[:, :, None], 3, axis=2)
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize(
+    "bands",
+    [
+        [(60, 20), (60, 220)],
+        [(10, 220), (110, 20)],
+        [(40, 0), (40, 255), (40, 0)],
+        [(60, 100), (60, 120)],
+    ],
+)
+def test_a_picture_of_nothing_but_bands_is_measured(
+    bands: list[tuple[int, int]], across: bool
+) -> None:
+    """A flag, or a picture of which one half was drawn."""
+    found = of(stripes(*bands, across=across))
+
+    assert 0 <= found.border <= 1
+    assert found.phash is not None
+    if len(bands) == 2 and abs(bands[0][1] - bands[1][1]) > 24:
+        assert found.border == 1.0
+
+
+def test_no_picture_of_stripes_is_too_odd_to_measure() -> None:
+    random = np.random.default_rng(7)
+    for _ in range(300):
+        bands = [
+            (int(random.integers(1, 60)), int(random.integers(0, 256)))
+            for _ in range(random.integers(1, 7))
+        ]
+        found = of(stripes(*bands, across=bool(random.integers(2))))
+        assert 0 <= found.border <= 1
+
+
+@pytest.mark.parametrize("name", ["border_share", "sharpness", "colour_cast", "phash"])
+@pytest.mark.parametrize("fault", [ZeroDivisionError("half of nothing"), MemoryError()])
+def test_a_fault_in_measuring_is_that_pictures_result_and_no_damage(
+    name: str, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> float:
+        raise fault
+
+    monkeypatch.setattr(metrics, name, fail)
+
+    found = measure(labelled.png(halves(0, 255)), max_pixels=LIMIT)
+
+    assert not found.undecodable
+    assert (found.width, found.height, found.format) == (200, 200, "png")
+    assert found.error.startswith(f"it could not be measured: {type(fault).__name__}")
+    assert (found.phash, found.border) == (None, 0.0)

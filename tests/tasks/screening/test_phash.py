@@ -5,13 +5,18 @@ import io
 import cv2
 import imagehash
 import numpy as np
+import pytest
 from PIL import Image
 from tests.tasks.screening import labelled
 
+from imagewave.storage.images import phash_text, read_phash
 from imagewave.tasks.screening.metrics import measure
-from imagewave.tasks.screening.phash import from_hex, phash, to_hex
+from imagewave.tasks.screening.phash import phash
+
+pytestmark = pytest.mark.heavy
 
 
+@pytest.mark.slow
 def test_it_is_within_four_bits_of_imagehash_on_photographs_of_every_shape() -> None:
     distances = []
     for picture in labelled.photographs().values():
@@ -21,7 +26,7 @@ def test_it_is_within_four_bits_of_imagehash_on_photographs_of_every_shape() -> 
                 ours = measure(data, max_pixels=10_000_000).phash
                 assert ours is not None
                 with Image.open(io.BytesIO(data)) as image:
-                    theirs = from_hex(str(imagehash.phash(image)))
+                    theirs = read_phash(str(imagehash.phash(image)))
                 distances.append((ours ^ theirs).bit_count())
 
     assert max(distances) <= 4
@@ -32,11 +37,11 @@ def test_its_text_is_imagehash_s_text() -> None:
     picture = labelled.photographs()["chelsea"]
     gray = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
-    text = to_hex(phash(gray))
+    text = phash_text(phash(gray))
 
     assert text == str(imagehash.phash(Image.fromarray(picture)))
-    assert to_hex(1) == "0000000000000001"
-    assert from_hex(to_hex(2**64 - 1)) == 2**64 - 1
+    assert phash_text(1) == "0000000000000001"
+    assert read_phash(phash_text(2**64 - 1)) == 2**64 - 1
 
 
 def test_different_photographs_are_far_apart() -> None:

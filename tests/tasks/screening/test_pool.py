@@ -1,6 +1,5 @@
 """Many images over many processes: in order, no further ahead than needed, whatever dies."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,11 +8,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.tasks.screening import labelled
 
 from imagewave.tasks.screening.metrics import Metrics, measure
-from imagewave.tasks.screening.pool import Pool, Source, measure_many
+from imagewave.tasks.screening.pool import Pool, Source
+
+pytestmark = pytest.mark.heavy
 
 LIMIT = 10_000_000
 
@@ -49,12 +51,14 @@ def measured(paths: list[Path]) -> list[tuple[str, Metrics]]:
     return [(path.name, measure(path.read_bytes(), max_pixels=LIMIT)) for path in paths]
 
 
-def test_files_and_functions_come_back_measured_in_order(pictures: list[Path]) -> None:
+def test_files_and_bytes_come_back_measured_in_order(pictures: list[Path]) -> None:
     items: list[tuple[str, Source]] = [
-        (path.name, path if number % 3 else path.read_bytes) for number, path in enumerate(pictures)
+        (path.name, path if number % 3 else path.read_bytes())
+        for number, path in enumerate(pictures)
     ]
 
-    assert list(measure_many(items, max_pixels=LIMIT, workers=2)) == measured(pictures)
+    with Pool(max_pixels=LIMIT, workers=2) as pool:
+        assert list(pool.measure(iter(items))) == measured(pictures)
 
 
 def test_a_crash_costs_the_image_at_fault_and_no_other(pictures: list[Path]) -> None:
@@ -67,6 +71,7 @@ def test_a_crash_costs_the_image_at_fault_and_no_other(pictures: list[Path]) -> 
     assert [name for name, _ in found] == [path.name for path in files]
     assert [name for name, metrics in found if metrics.error] == ["bad.png", "worse.png"]
     assert dict(found)["bad.png"].error == "the decoder crashed (exit code -9)"
+    assert not dict(found)["bad.png"].undecodable, "that it is damaged, nobody has seen"
     good = [pair for pair in found if not pair[1].error]
     assert good == measured(pictures[:9])
     assert again == measured(pictures)
@@ -85,24 +90,20 @@ def test_an_image_that_takes_for_ever_is_given_up(pictures: list[Path]) -> None:
 def test_a_damaged_image_is_a_result(pictures: list[Path]) -> None:
     cut = pictures[0].read_bytes()[:500]
 
-    found = list(measure_many([("cut", lambda: cut)], max_pixels=LIMIT, workers=1))
+    with Pool(max_pixels=LIMIT, workers=1) as pool:
+        found = list(pool.measure(iter([("cut", cut)])))
 
     assert found == [("cut", measure(cut, max_pixels=LIMIT))]
     assert found[0][1].error.startswith("damaged jpeg")
 
 
 def test_a_file_that_cannot_be_read_is_an_error_not_a_bad_image(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="absent"):
-        list(measure_many([("absent", tmp_path / "absent.png")], max_pixels=LIMIT, workers=1))
-
-
-def test_a_function_that_fails_fails_the_measuring(pictures: list[Path]) -> None:
-    def gone() -> bytes:
-        raise ConnectionResetError("the store hung up")
-
-    items: list[tuple[str, Source]] = [("good", pictures[0]), ("gone", gone)]
-    with pytest.raises(ConnectionResetError, match="hung up"):
-        list(measure_many(items, max_pixels=LIMIT, workers=1))
+    absent = iter([("absent", tmp_path / "absent.png")])
+    with (
+        Pool(max_pixels=LIMIT, workers=1) as pool,
+        pytest.raises(FileNotFoundError, match="absent"),
+    ):
+        list(pool.measure(absent))
 
 
 def test_items_are_drawn_only_as_results_are_taken(pictures: list[Path]) -> None:
@@ -119,29 +120,48 @@ def test_items_are_drawn_only_as_results_are_taken(pictures: list[Path]) -> None
         for _ in range(40):
             next(results)
         time.sleep(0.2)
-        # 40 results are five batches of 8; (1 worker + 6 readers) batches are in flight.
-        assert drawn <= 40 + 8 * (1 + 6 + 1)
+        # 40 results are five batches of 8; (1 worker + 2) batches are in flight.
+        assert drawn <= 40 + 8 * (1 + 2 + 1)
+
+
+def children() -> set[psutil.Process]:
+    """This process's children, those of other tests' pools among them."""
+    return set(psutil.Process().children())
 
 
 def test_nothing_is_left_running(pictures: list[Path]) -> None:
-    before = set(multiprocessing.active_children())  # other tests' pools, in this process
-    results = measure_many(((path.name, path) for path in pictures), max_pixels=LIMIT, workers=2)
-    next(results)
-    assert len(set(multiprocessing.active_children()) - before) == 2
+    before = children()
+    with Pool(max_pixels=LIMIT, workers=2) as pool:
+        next(pool.measure((path.name, path) for path in pictures))
+        assert len(children() - before) == 2
 
-    results.close()  # type: ignore[attr-defined]
+    assert children() <= before
 
-    assert set(multiprocessing.active_children()) <= before
+
+def test_a_script_needs_no_guard_around_its_main_part(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("""
+from imagewave.tasks.screening.pool import Pool
+print("begun", flush=True)
+with Pool(max_pixels=1000, workers=2) as pool:
+    pool.await_ready()
+print("done")
+""")
+
+    ran = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=240, check=False
+    )
+
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("begun\ndone\n", "", 0)
 
 
 def test_workers_do_not_outlive_a_killed_parent() -> None:
     script = """
-import multiprocessing, time
+import psutil, time
 from imagewave.tasks.screening.pool import Pool
-if __name__ == "__main__":
-    with Pool(max_pixels=1000, workers=2):
-        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-        time.sleep(3600)
+with Pool(max_pixels=1000, workers=2):
+    print(*(child.pid for child in psutil.Process().children()), flush=True)
+    time.sleep(3600)
 """
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -163,3 +183,12 @@ def running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"  # an orphan stays a zombie where nobody reaps it; it runs nothing
+
+
+def test_a_pool_that_is_not_needed_after_all_ends_without_a_word(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for _ in range(3):
+        with Pool(max_pixels=LIMIT, workers=2):
+            pass  # before its workers have started
+    assert capfd.readouterr().err == ""

@@ -66,7 +66,7 @@ class Model:
     tokens) and `usd_per_image` (per size, or under "any") stand in where that package has none.
     `pixels` maps (aspect ratio, size) to (width, height).
 
-    For models on own GPUs: `weights` is a repository of the Hugging Face hub or a folder,
+    For models on your GPUs: `weights` is a repository of the Hugging Face hub or a folder,
     `revision` its commit; `steps` and `guidance` are what its authors advise; `batch` pictures of
     its default size are rendered together. `gpu_seconds` are those that one picture of a size takes
     at `steps`, `gpu_usd_per_hour` what an hour of the GPU costs.

@@ -34,13 +34,18 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneTime:
-    """Seconds that a job of a lane is expected to take and at the most takes, or one call does."""
+    """Seconds that a lane's provider aims at for a job, and after which it ends; or of one call.
+
+    `typical_s` is what nearly all jobs take, by the source `typical`.
+    """
 
     lane: str
     source: Source
-    expected_s: int | None = None
+    aim_s: int | None = None
     limit_s: int | None = None
     call_s: int | None = None
+    typical_s: int | None = None
+    typical: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,12 @@ def _limits() -> _Limits:
     for row in rows["quota"]:
         source = _source(row, "quota")
         quotas.append(Quota(**{**row, "models": tuple(row.get("models", ()))}, source=source))
-    times = {row["lane"]: LaneTime(source=_source(row, "time"), **row) for row in rows["time"]}
+    times = {}
+    for row in rows["time"]:
+        typical = row.pop("typical", None)
+        if typical:
+            row |= {"typical_s": typical.pop("seconds"), "typical": _source(typical, "typical")}
+        times[row["lane"]] = LaneTime(source=_source(row, "time"), **row)
     return _Limits(tuple(quotas), times)
 
 

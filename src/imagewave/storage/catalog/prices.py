@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, ROUND_UP, Decimal, InvalidOperation
 from functools import lru_cache
-
-from genai_prices import types as tokens
-from genai_prices.data_snapshot import get_snapshot
+from typing import TYPE_CHECKING
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import USER_FILE, Model
+
+# Imported where a price is asked for: it brings an HTTP client along.
+if TYPE_CHECKING:
+    from genai_prices import types as tokens
 
 CHARS_PER_TOKEN = 3
 """Characters of a prompt per token. English has about four; the estimate errs upwards."""
@@ -25,7 +27,7 @@ TEXT_ANSWER_TOKENS = 1024
 """Output tokens assumed for a text answer where the caller knows nothing better."""
 
 GPU_HOUR_VARIABLE = "IMAGEWAVE_GPU_USD_PER_HOUR"
-"""Environment variable: USD that an hour of one's own GPU costs, unless the model's row says so."""
+"""Environment variable: USD that an hour of your GPU costs, unless the model's row says so."""
 
 MOST_PER_HOUR = 1_000_000
 """USD; more for an hour is taken for a mistake."""
@@ -43,7 +45,7 @@ class Usage:
 
     `image_tokens` are output tokens of images, `text_tokens` all other answer tokens,
     `thought_tokens` those of thinking. `reference_tokens` are those of the prompt's tokens that
-    stand for images, where the provider bills them apart. On own GPUs there are no tokens, but
+    stand for images, where the provider bills them apart. On your GPUs there are no tokens, but
     `gpu_seconds` of a GPU, loading shared out, at `gpu_usd_per_hour`.
     """
 
@@ -75,7 +77,7 @@ def estimate(
     `prompt_chars` counts prompt and system instruction, `references` the images sent along.
     `output_tokens` matters for text models only. `quality` is for models that have several,
     `aspect_ratio` (None: 1:1) for those whose tokens depend on it, `steps` (None: the model's) for
-    those on own GPUs.
+    those on your GPUs.
 
     Raises:
         UnknownPrice: some price or token count that it needs is not known.
@@ -119,17 +121,6 @@ def metered(model: Model, usage: Usage, *, lane: str, at: date) -> Decimal:
         return (usage.gpu_seconds * hourly / 3600).quantize(_NANO, ROUND_HALF_UP)
     cost = _token_cost(model, usage, at) * _batch_multiplier(model, lane)
     return cost.quantize(_NANO, ROUND_HALF_UP)
-
-
-def cost_per_accepted(per_call: Decimal, *, acceptance: Decimal, regeneration: Decimal) -> Decimal:
-    """USD for one accepted image, of calls that are repeated and accepted at these rates (0 to 1).
-
-    Raises:
-        ValueError: nothing is accepted, so that no sum buys an image.
-    """
-    if acceptance <= 0:
-        raise ValueError("an acceptance rate of 0 has no cost per accepted image")
-    return (per_call * (1 + regeneration) / acceptance).quantize(_NANO, ROUND_HALF_UP)
 
 
 def image_tokens(
@@ -190,12 +181,12 @@ def token_rates(model: Model, at: date) -> tuple[Decimal, Decimal, Decimal | Non
     )
 
 
-def _base(rate: Decimal | tokens.TieredPrices | None) -> Decimal:
+def _base(rate: "Decimal | tokens.TieredPrices | None") -> Decimal:
     assert rate is not None  # _rates has seen to it
-    return rate.base if isinstance(rate, tokens.TieredPrices) else rate
+    return rate if isinstance(rate, Decimal) else rate.base
 
 
-def _optional(rate: Decimal | tokens.TieredPrices | None) -> Decimal | None:
+def _optional(rate: "Decimal | tokens.TieredPrices | None") -> Decimal | None:
     return None if rate is None else _base(rate)
 
 
@@ -252,6 +243,8 @@ def _usd_per_image(model: Model, size: str | None, quality: str | None) -> Decim
 
 def _token_cost(model: Model, usage: Usage, at: date) -> Decimal:
     """USD at standard prices; genai-prices splits input and output into images and the rest."""
+    from genai_prices import types as tokens
+
     counts = tokens.Usage(
         input_tokens=usage.prompt_tokens,
         input_image_tokens=usage.reference_tokens,
@@ -261,8 +254,10 @@ def _token_cost(model: Model, usage: Usage, at: date) -> Decimal:
     return _rates(model, at).calc_price(counts)["total_price"]
 
 
-def _rates(model: Model, at: date) -> tokens.ModelPrice:
+def _rates(model: Model, at: date) -> "tokens.ModelPrice":
     """The token prices of that day: the catalog's own, else those of genai-prices."""
+    from genai_prices import types as tokens
+
     if model.token_prices:
         in_force = [price for price in model.token_prices if price.since <= at]
         if not in_force:
@@ -279,7 +274,9 @@ def _rates(model: Model, at: date) -> tokens.ModelPrice:
 
 
 @lru_cache(maxsize=256)
-def _package_rates(price: str, at: date) -> tokens.ModelPrice | None:
+def _package_rates(price: str, at: date) -> "tokens.ModelPrice | None":
+    from genai_prices.data_snapshot import get_snapshot
+
     provider, _, name = price.partition(":")
     try:
         _, info = get_snapshot().find_provider_model(name, None, provider, None)

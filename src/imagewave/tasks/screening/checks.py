@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from imagewave.storage.wave import Screen
+from imagewave.storage.waves.wave import Screen
 from imagewave.tasks.screening.metrics import Metrics
 
 SIZE_TOLERANCE: Final = 0.05
@@ -35,24 +35,29 @@ def check(
     expected_ratio: "16:9". expected_pixels: (width, height) that the request asked for.
     declared_mime: what the provider called the bytes. What is None is not checked.
     """
-    whole = Verdict(
-        check="decodes",
-        value=0.0 if metrics.error else 1.0,
-        threshold=1.0,
-        passed=not metrics.error,
-        detail=metrics.error,
-    )
+    if metrics.undecodable:
+        return [_at_least("decodes", 0.0, 1.0, metrics.error)]
+    verdicts = [_at_least("decodes", 1.0, 1.0)]
     if metrics.error:
-        return [whole]
-    verdicts = [whole]
+        verdicts.append(_measured(metrics))
+        if not metrics.width:
+            return verdicts
     if declared_mime is not None:
         verdicts.append(_format(metrics, declared_mime))
     if expected_pixels is not None:
         verdicts.append(_size(metrics, *expected_pixels))
     if expected_ratio is not None:
         verdicts.append(_aspect(metrics, expected_ratio, thresholds.aspect_tolerance))
-    verdicts.extend(_look(metrics, thresholds))
+    if not metrics.error:
+        verdicts.extend(_look(metrics, thresholds))
     return verdicts
+
+
+def _measured(metrics: Metrics) -> Verdict:
+    """Tells an image that has no figures (value 0). It passes if it was decoded: nothing is known
+    against it, and to reject it would be to pay for another. What took its decoder down, or kept it
+    for ever, would do so again to whoever looks at it."""
+    return _at_least("measured", 0.0, 0.0 if metrics.width else 1.0, metrics.error)
 
 
 def _look(metrics: Metrics, limits: Screen) -> Iterator[Verdict]:

@@ -13,39 +13,38 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from imagewave.tasks.screening.decode import Pixels, halved
+from imagewave.pictures.pixels import Pixels, project
+from imagewave.tasks.screening.decode import halved
 
 SIDE: Final = 8
+_MIDDLE: Final = SIDE * SIDE // 2
 _GRID: Final = 32
 _LOBES: Final = 3
+_WHOLE: Final = 2**16
 _INPUT: Final = 256
-"""Small enough that numpy's BLAS stays on one thread; every core has its own image."""
+"""Small enough for exact sums, and that numpy's BLAS stays on one thread."""
 
 
 def phash(gray: Pixels) -> int:
     """The 64-bit hash of a gray picture, (rows, columns); the first bit is the highest."""
     small = halved(gray, below=_INPUT)
-    rows, columns = small.shape
-    low = _projection(rows) @ small.astype(np.float32) @ _projection(columns).T
-    bits = low > np.median(low)
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
-
-
-def to_hex(value: int) -> str:
-    """The hash as 16 hex digits: the same text as `str(imagehash.phash(...))`."""
-    return f"{value:016x}"
-
-
-def from_hex(text: str) -> int:
-    """Read what `to_hex` wrote."""
-    return int(text, 16)
+    low = project(small, _projection(small.shape[0]), _projection(small.shape[1]))
+    # Of 64 numbers: np.median takes longer than all the rest.
+    ordered = sorted(low)
+    median = (ordered[_MIDDLE - 1] + ordered[_MIDDLE]) / 2
+    return sum(1 << place for place, value in enumerate(reversed(low)) if value > median)
 
 
 @lru_cache(maxsize=64)
-def _projection(size: int) -> NDArray[np.float32]:
-    """The (8, size) matrix from a line of pixels to its 8 lowest DCT-II coefficients."""
+def _projection(size: int) -> NDArray[np.int32]:
+    """The (size, 8) matrix from a line of pixels to its 8 lowest DCT-II coefficients.
+
+    In whole parts of 2^16, so that sums are exact: where a picture has next to nothing of most
+    frequencies, bits would else depend on the order in which a machine adds.
+    """
     angles = np.outer(np.arange(SIDE), 2 * np.arange(_GRID) + 1) * (np.pi / (2 * _GRID))
-    return np.asarray(np.cos(angles) @ _lanczos(size), np.float32)
+    weights = np.rint(_WHOLE * (np.cos(angles) @ _lanczos(size)))
+    return np.ascontiguousarray(weights.T, np.int32)
 
 
 def _lanczos(size: int) -> NDArray[np.float64]:

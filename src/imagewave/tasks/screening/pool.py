@@ -7,15 +7,17 @@ error. `concurrent.futures` cannot do that: there a dead worker breaks the pool 
 flight with it.
 """
 
-import multiprocessing
 import os
-import signal
+import subprocess
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from types import TracebackType
 from typing import Final, Self
 
@@ -24,13 +26,13 @@ import cv2
 from imagewave.errors import ImagewaveError
 from imagewave.tasks.screening.metrics import Metrics, measure
 
-Source = Path | Callable[[], bytes]
-"""A file, which a worker opens, or a function that is called in this process."""
+Source = Path | bytes
+"""A picture: a file, which a worker opens, or the bytes."""
 
 _BATCH: Final = 8
 """Files per message to a worker: fewer wake-ups, and little to repeat after a crash."""
-_READERS: Final = 6
-"""Functions called at once beyond the images being measured: hides a remote store's latency."""
+_AHEAD: Final = 2
+"""Batches beyond those being measured: a worker that is done finds its next one ready."""
 _START_SECONDS: Final = 120.0
 _KEPT: Final = 31 * 2**20
 """Bytes; glibc learns from blocks of less than 32 MiB."""
@@ -44,7 +46,7 @@ class Pool:
     """Worker processes that measure images; use it as a context manager.
 
     workers: processes, by default one per usable core. seconds: how long one image may take.
-    Memory is bounded by (workers + 6) images' bytes here and one decoded image per worker.
+    Memory is bounded by the bytes of (workers + 2) images here and one decoded image per worker.
     """
 
     def __init__(
@@ -55,16 +57,15 @@ class Pool:
         self._seconds = seconds
         self._workers: list[_Worker] = []
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        self._starting = Lock()
         try:
             for _ in range(count):
                 self._workers.append(_Worker(max_pixels))
-            for worker in self._workers:
-                worker.await_ready()
-                self._idle.put(worker)
         except BaseException:
             self._stop()
             raise
-        self._threads = ThreadPoolExecutor(count + _READERS, thread_name_prefix="screening")
+        self._unready = deque(self._workers)
+        self._threads = ThreadPoolExecutor(count + _AHEAD, thread_name_prefix="screening")
 
     def __enter__(self) -> Self:
         return self
@@ -78,14 +79,26 @@ class Pool:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._stop()
 
+    def await_ready(self) -> None:
+        """Waits until all workers have started. They do so by themselves, beside other work.
+
+        Raises:
+            PoolError: one does not start.
+        """
+        with self._starting:
+            while self._unready:
+                self._unready[0].await_ready()
+                self._idle.put(self._unready.popleft())
+
     def measure(self, items: Iterable[tuple[str, Source]]) -> Iterator[tuple[str, Metrics]]:
         """The metrics of each item, in order; items are drawn no faster than results are taken.
 
         What is wrong with an image is in its metrics. A source that cannot be read raises what
         reading it raised.
         """
+        self.await_ready()
         window: deque[Future[list[tuple[str, Metrics]]]] = deque()
-        room = len(self._workers) + _READERS
+        room = len(self._workers) + _AHEAD
         try:
             for batch in _batches(items):
                 window.append(self._threads.submit(self._run, batch))
@@ -99,7 +112,7 @@ class Pool:
 
     def _run(self, batch: list[tuple[str, Source]]) -> list[tuple[str, Metrics]]:
         keys = [key for key, _ in batch]
-        images = [source if isinstance(source, Path) else source() for _, source in batch]
+        images = [source for _, source in batch]
         worker = self._idle.get()
         try:
             try:
@@ -124,16 +137,8 @@ class Pool:
             worker.stop()
 
 
-def measure_many(
-    items: Iterable[tuple[str, Source]], *, max_pixels: int, workers: int | None = None
-) -> Iterator[tuple[str, Metrics]]:
-    """`Pool.measure` with a pool of its own, closed with the iterator."""
-    with Pool(max_pixels=max_pixels, workers=workers) as pool:
-        yield from pool.measure(items)
-
-
 def _batches(items: Iterable[tuple[str, Source]]) -> Iterator[list[tuple[str, Source]]]:
-    """Runs of up to 8 files; a function's result is held in memory, so it goes alone."""
+    """Runs of up to 8 files; bytes are held in memory, so they go alone."""
     files: list[tuple[str, Source]] = []
     for key, source in items:
         if isinstance(source, Path):
@@ -170,21 +175,27 @@ class _Lost(Exception):
     """A worker died or hung; the message says how."""
 
 
+# Not by `multiprocessing`, which imports the caller's script in every process that it spawns: a
+# script that runs a wave would run it again there. (A fork of a process with threads may deadlock.)
+_START: Final = (
+    "import sys; fd, max_pixels, *sys.path[:] = sys.argv[1:];"
+    f" from {__name__} import serve; serve(int(fd), int(max_pixels))"
+)
+
+
 class _Worker:
     """One process and the pipe to it."""
 
     def __init__(self, max_pixels: int) -> None:
-        # "spawn": this process has threads, and a fork of them may deadlock.
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve,
-            args=(theirs, max_pixels),
-            daemon=True,
-            name="imagewave-screening",
-        )
-        self._process.start()
-        theirs.close()
+        self._pipe, theirs = Pipe()
+        with theirs:
+            fd = theirs.fileno()
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(fd), str(max_pixels), *sys.path],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[fd],
+                start_new_session=True,  # Ctrl-C is the parent's to answer
+            )
 
     def await_ready(self) -> None:
         try:
@@ -194,8 +205,8 @@ class _Worker:
         except EOFError:
             pass
         raise PoolError(
-            f"A screening process does not start (exit code {self._process.exitcode}).",
-            'A script that starts one needs `if __name__ == "__main__":` around its main part.',
+            f"A screening process does not start (exit code {self._process.poll()}).",
+            "What it said stands before this.",
         )
 
     def measure(self, images: list[Path | bytes], seconds: float) -> list[Metrics]:
@@ -206,25 +217,29 @@ class _Worker:
                 raise _Lost(f"decoding took more than {seconds:g} seconds")
             answer = self._pipe.recv()
         except (EOFError, ConnectionError) as gone:
-            self._process.join()
-            raise _Lost(f"the decoder crashed (exit code {self._process.exitcode})") from gone
+            status = self._process.wait()
+            raise _Lost(f"the decoder crashed (exit code {status})") from gone
         if isinstance(answer, OSError):
             raise answer
         found: list[Metrics] = answer
         return found
 
     def stop(self) -> None:
-        self._pipe.close()
+        # One that still starts would complain of a pipe that is closed before it is killed.
         self._process.kill()
-        self._process.join()
+        self._process.wait()
+        self._pipe.close()
 
 
-def _serve(pipe: Connection, max_pixels: int) -> None:
-    """A worker's life: answer messages until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+def serve(fd: int, max_pixels: int) -> None:
+    """A worker's life: answer the messages of the pipe at `fd` until the parent is gone."""
+    pipe = Connection(fd)
     cv2.setNumThreads(1)  # every core has a worker of its own
     keep_freed_memory()
-    pipe.send("ready")
+    try:
+        pipe.send("ready")
+    except BrokenPipeError:  # the parent has ended meanwhile
+        return
     while True:
         try:
             images: list[Path | bytes] = pipe.recv()

@@ -1,0 +1,1 @@
+"""The public face for Python, which `imagewave` exports: calls, typed results, contact sheets."""

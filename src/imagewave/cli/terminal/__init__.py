@@ -1,0 +1,1 @@
+"""What the commands share: numbers read, progress, tables and advice shown."""

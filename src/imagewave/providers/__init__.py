@@ -1,0 +1,1 @@
+"""Whoever renders, writes and judges: one protocol, and a folder for each provider."""

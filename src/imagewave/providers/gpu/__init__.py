@@ -1,0 +1,1 @@
+"""The lane `gpu`: models on your own GPUs."""

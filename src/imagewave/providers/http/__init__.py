@@ -1,0 +1,1 @@
+"""What all providers' REST APIs share: sessions, patience, downloads, faults."""

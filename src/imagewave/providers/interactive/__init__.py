@@ -1,0 +1,1 @@
+"""The lane `interactive`: single calls to any provider that has a caller."""

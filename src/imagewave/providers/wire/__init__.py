@@ -1,0 +1,1 @@
+"""What all providers' formats share: lines, long values, images, usage."""

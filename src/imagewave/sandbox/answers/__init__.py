@@ -1,0 +1,1 @@
+"""What the sandbox answers: pictures, words and judgements, sound or spoiled."""

@@ -1,0 +1,1 @@
+"""Batch jobs and single calls, whichever API they came by."""

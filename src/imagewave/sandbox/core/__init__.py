@@ -1,0 +1,1 @@
+"""What every API of the sandbox stands on: state on disk, settings, faults, prices."""

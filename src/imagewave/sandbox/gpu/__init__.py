@@ -1,0 +1,1 @@
+"""An image server of your own GPUs."""

@@ -1,0 +1,1 @@
+"""Where a store's files are: on this machine, or in a bucket."""

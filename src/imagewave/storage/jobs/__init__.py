@@ -1,0 +1,1 @@
+"""Provider jobs: their folders, and what is recorded of each."""

@@ -1,0 +1,1 @@
+"""Money: what is held, what was captured, and what may be spent."""

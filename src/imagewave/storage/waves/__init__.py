@@ -1,0 +1,1 @@
+"""Waves and their files: read, checked, and repeated as editions."""

@@ -1,0 +1,1 @@
+"""Takes in what provider jobs gave: pictures to the store, the rest to the facts."""

@@ -1,0 +1,1 @@
+"""Drafts: their prompts, how many of each, and pictures from elsewhere."""

@@ -1,1 +1,0 @@
-"""One module per provider behind the protocol of protocol.py."""

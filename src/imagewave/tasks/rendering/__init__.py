@@ -1,1 +1,0 @@
-"""Rendering on own GPUs: buckets of alike pictures, fixed batches, one record per picture."""

@@ -1,0 +1,1 @@
+"""What is shown of a wave: the report, and the few pictures that fit elsewhere."""
