@@ -41,7 +41,7 @@ from imagewave.storage.requests import Kind, Request
 from imagewave.storage.rounds.rounds import Ask, Round, record, results_of
 from imagewave.storage.store import Store
 from imagewave.tasks.collecting.collect import collect
-from imagewave.providers.registry import Lanes
+from imagewave.providers.lanes import Lanes
 from imagewave.tasks.screening.pool import Pool
 from imagewave.tasks.jobs.shard import shard
 from imagewave.tasks.jobs.submit import AdoptionTimes, submit

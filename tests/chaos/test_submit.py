@@ -13,8 +13,8 @@ from tests.chaos.bench import SETTINGS, assert_money, wait_until
 from tests.chaos.rounds import Bench, settling
 
 from imagewave.flows.run import Run
-from imagewave.providers.gemini.batch import GeminiBatchLane
 from imagewave.providers.protocol import Lane, Rejected
+from imagewave.providers.registry import open_lane
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.jobs.folder import Accepted, Claimer, Intent, JobFolder, Settled
 from imagewave.storage.money.ledger import Budget, Ledger
@@ -164,7 +164,7 @@ class Slow:
 
 def test_a_claimer_that_was_held_for_dead_does_not_create(bench: Bench, run: Run) -> None:
     folder = plan(bench, run, *TEXTS)
-    slow = Slow(GeminiBatchLane.from_environment(), upload=4.0)
+    slow = Slow(open_lane("gemini-batch", bench.store), upload=4.0)
     came_of_it: list[Accepted | Settled] = []
     frozen = threading.Thread(
         target=lambda: came_of_it.append(send(folder, slow))  # type: ignore[arg-type]
@@ -183,7 +183,7 @@ def test_a_claimer_that_creates_too_late_cancels_its_own_job(bench: Bench, run: 
     """The residual window of docs/reliability.md: frozen between its check and the call."""
     folder = plan(bench, run, *TEXTS)
     bench.arm(job_stuck=2)
-    frozen = Slow(GeminiBatchLane.from_environment(), create=4.0)
+    frozen = Slow(open_lane("gemini-batch", bench.store), create=4.0)
     raised: list[Quarantined] = []
 
     def create_late() -> None:

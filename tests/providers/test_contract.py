@@ -42,10 +42,10 @@ from imagewave.providers.protocol import (
 )
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.catalog import find_model
+from imagewave.storage.catalog.lanes import is_batch, lane_kinds, on_your_gpus
 from imagewave.storage.catalog.prices import GPU_HOUR_VARIABLE, metered
 from imagewave.storage.requests import FailureClass, Kind, Request, Status, canonical_json
 from imagewave.storage.store import Store
-from imagewave.storage.waves.checks import LANES
 
 pytestmark = pytest.mark.heavy
 
@@ -81,11 +81,11 @@ class Way:
 
     @property
     def is_own(self) -> bool:
-        return self.lane == "gpu"
+        return on_your_gpus(self.lane)
 
     @property
     def is_batch(self) -> bool:
-        return self.lane.endswith("-batch")
+        return is_batch(self.lane)
 
 
 def _interactive_google(url: str, key: str, folder: Path) -> Lane:
@@ -301,7 +301,7 @@ only_mortal = pytest.mark.parametrize("bench", MORTAL, indirect=True)
 
 
 def test_every_lane_that_a_wave_may_name_is_held_to_this() -> None:
-    assert {way.lane for way in WAYS.values()} == set(LANES)
+    assert {way.lane for way in WAYS.values()} == set(lane_kinds())
 
 
 def test_it_says_who_it_is(bench: Bench) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from imagewave.errors import ImagewaveError
-from imagewave.providers.registry import lane_name, open_lane
+from imagewave.providers.lanes import lane_name
+from imagewave.providers.registry import open_lane
 from imagewave.storage.catalog import find_model
+from imagewave.storage.catalog.lanes import lane_kinds
 from imagewave.storage.store import Store
-from imagewave.storage.waves.checks import LANES
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,6 @@ def test_every_lane_that_a_wave_may_name_opens(
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
     store = Store.open(str(tmp_path))
-    assert [open_lane(name, store).name for name in LANES] == list(LANES)
-    with pytest.raises(ImagewaveError, match=", ".join(LANES)):
+    assert [open_lane(name, store).name for name in lane_kinds()] == list(lane_kinds())
+    with pytest.raises(ImagewaveError, match=", ".join(lane_kinds())):
         open_lane("carrier-pigeon", store)

@@ -9,8 +9,8 @@ from tests.simulation.plans import WavePlan, ask
 from tests.simulation.scheduler import Actor, World
 
 from imagewave.flows.run import record_wave
+from imagewave.providers.lanes import Lanes
 from imagewave.providers.protocol import JobStatus, Lane
-from imagewave.providers.registry import Lanes
 from imagewave.storage.facts import facts
 from imagewave.storage.jobs.folder import JobFolder
 from imagewave.storage.money.ledger import Budget

@@ -18,7 +18,7 @@ from imagewave.api.results import OnceResult, RerunPlan, Result
 from imagewave.api.store import Store
 from imagewave.errors import ImagewaveError
 from imagewave.flows.progress import Progress, tell, watched_by
-from imagewave.providers.registry import providers_of
+from imagewave.providers.lanes import providers_of
 from imagewave.storage.facts.analytics import query
 from imagewave.storage.store import NoStore
 from imagewave.storage.store import Store as Files

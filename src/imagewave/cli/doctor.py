@@ -60,12 +60,10 @@ def doctor(
 @contextmanager
 def _surroundings(sandbox: bool) -> Iterator[tuple[Mapping[str, str], tuple[str, ...]]]:
     """The environment to ask providers with, and which of them the embedded sandbox plays."""
-    from imagewave.providers.keys import has_address, has_key
-    from imagewave.providers.listing import LISTINGS
+    from imagewave.providers.registry import with_keys
 
-    # An address without a key is a mistake to be told of, not a wish for the sandbox.
-    set_up = (has_key(each, os.environ) or has_address(each, os.environ) for each in LISTINGS)
-    if not sandbox and any(set_up):
+    listing = {name: each for name, each in with_keys().items() if each.list_models}
+    if not sandbox and any(each.is_set_up(os.environ) for each in listing.values()):
         yield os.environ, ()
         return
     from imagewave.sandbox.embedded import EmbeddedSandbox
@@ -74,4 +72,4 @@ def _surroundings(sandbox: bool) -> Iterator[tuple[Mapping[str, str], tuple[str,
         tempfile.TemporaryDirectory(prefix="imagewave-doctor-") as folder,
         EmbeddedSandbox(Path(folder)) as running,
     ):
-        yield {**os.environ, **running.environment()}, tuple(LISTINGS)
+        yield {**os.environ, **running.environment()}, tuple(listing)

@@ -12,7 +12,7 @@ from imagewave.cli.terminal.advice import command
 from imagewave.cli.terminal.options import StoreOption
 from imagewave.cli.terminal.printing import say, tell
 from imagewave.errors import ImagewaveError
-from imagewave.providers.keys import realm_here
+from imagewave.providers.environment import realm_here
 from imagewave.storage.realms import Realm, money_note
 from imagewave.tasks.stores import store_to_fill
 from imagewave.words import counted, redacted
@@ -49,7 +49,7 @@ def import_(
 
       imagewave import photos --wave covers.toml --brief tulip-market --cost-usd 0.05
     """
-    from imagewave.providers.registry import providers_of
+    from imagewave.providers.lanes import providers_of
     from imagewave.storage.waves.checks import nearest
     from imagewave.storage.waves.editions import choose
     from imagewave.storage.waves.wave_file import load_wave

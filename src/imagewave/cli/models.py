@@ -14,7 +14,7 @@ from imagewave.cli.terminal.numbers import finite
 from imagewave.errors import ImagewaveError
 from imagewave.storage import catalog
 from imagewave.storage.catalog import Model, prices
-from imagewave.storage.waves.checks import LANES
+from imagewave.storage.catalog.lanes import batch_lane, lane_kinds
 from imagewave.words import counted
 
 app = typer.Typer(
@@ -76,7 +76,7 @@ def list_models(
     """List models with their state, lanes, sizes and price of one image."""
     today = datetime.now(UTC).date()
     every = catalog.models()
-    _require("lane", lane, (*LANES, *(each for model in every for each in model.lanes)))
+    _require("lane", lane, (*lane_kinds(), *(each for model in every for each in model.lanes)))
     _require("provider", provider, [model.provider for model in every])
     chosen = [
         model
@@ -133,14 +133,14 @@ def _table(chosen: list[Model], today: date) -> tables.Table:
     table.add_column("USD in batch", justify="right")
     table.add_column("USD at once", justify="right")
     for model in chosen:
-        batch = [lane for lane in model.lanes if lane.endswith("-batch")]
+        batch = batch_lane(model)
         table.add_row(
             model.id,
             model.name,
             _state(model, today),
             ", ".join(model.lanes),
             ", ".join(model.sizes),
-            _usd(model, batch[0], model.default_size, today) if batch else "",
+            _usd(model, batch, model.default_size, today) if batch else "",
             _usd(model, "interactive", model.default_size, today),
             style=None if model.alive(today) else "dim",
         )

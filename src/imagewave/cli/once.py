@@ -48,7 +48,7 @@ def once(
     from imagewave.cli.terminal.display import paid_by
     from imagewave.flows.once import once as make
     from imagewave.flows.once import once_wave, require_budget
-    from imagewave.providers.registry import providers_of
+    from imagewave.providers.lanes import providers_of
 
     wave = once_wave(
         prompt,

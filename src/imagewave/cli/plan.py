@@ -12,7 +12,7 @@ import typer
 from imagewave.cli.terminal import printing, tables
 from imagewave.cli.terminal.options import StoreOption
 from imagewave.cli.terminal.printing import say
-from imagewave.providers.registry import providers_of
+from imagewave.providers.lanes import providers_of
 from imagewave.storage.realms import Realm, money_note
 from imagewave.storage.store import NoStore
 from imagewave.storage.waves.editions import choose

@@ -120,7 +120,7 @@ def _wave(
     store: str | None, wave: str, edition: str, briefs: Sequence[str]
 ) -> "tuple[Store, str, Wave]":
     """The store and the wave file that are meant, and the wave, which has those briefs."""
-    from imagewave.providers.registry import providers_of
+    from imagewave.providers.lanes import providers_of
     from imagewave.storage.waves.checks import nearest
     from imagewave.storage.waves.editions import choose
     from imagewave.storage.waves.wave_file import load_wave

@@ -16,7 +16,7 @@ from imagewave.cli.terminal import printing
 from imagewave.cli.terminal.advice import command
 from imagewave.cli.terminal.display import Paid, ProgressDisplay, paid_by, print_summary, summary
 from imagewave.cli.terminal.options import StoreOption
-from imagewave.providers.keys import realm_here
+from imagewave.providers.environment import realm_here
 from imagewave.storage.facts.analytics import query
 from imagewave.storage.realms import money_note
 from imagewave.storage.store import Store
@@ -76,7 +76,7 @@ def run(
 
 
 def _run(wave: str, store: str | None, *, wait: bool, edition: str, as_json: bool) -> None:
-    from imagewave.providers.registry import providers_of
+    from imagewave.providers.lanes import providers_of
     from imagewave.storage.waves.editions import choose, current
     from imagewave.storage.waves.wave_file import load_wave
 
@@ -98,7 +98,7 @@ def _run(wave: str, store: str | None, *, wait: bool, edition: str, as_json: boo
 
 def make(wave: str, store: Store, loaded: "Wave", *, wait: bool, rerun: str | None = None) -> None:
     """Runs the wave of the file `wave` as far as it goes, with its progress in the terminal."""
-    from imagewave.providers.registry import providers_of
+    from imagewave.providers.lanes import providers_of
 
     display = ProgressDisplay()
     with (

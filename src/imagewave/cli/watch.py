@@ -39,13 +39,13 @@ def watch(
       imagewave watch --every 60 --store s3://team/imagewave
     """
     from imagewave.cli.run import provider, quiet_prefect
-    from imagewave.providers.keys import KEY_VARIABLES
+    from imagewave.providers.environment import key_variables
     from imagewave.storage.waves.handover import waves_left
 
     opened = store_to_read(store)
     quiet_prefect()
     # Lanes that lack a key say so, one by one; the others go on.
-    stand_in = nullcontext() if opened.realm is Realm.LIVE else provider(opened, KEY_VARIABLES)
+    stand_in = nullcontext() if opened.realm is Realm.LIVE else provider(opened, key_variables())
     with stand_in:
         while True:
             fine = _look(opened)
@@ -58,7 +58,7 @@ def watch(
 
 def _look(store: Store) -> bool:
     """Polls once and runs what can move; False if anything went wrong."""
-    from imagewave.providers.registry import Lanes
+    from imagewave.providers.lanes import Lanes
     from imagewave.storage.waves.wave import Screen
     from imagewave.tasks.jobs.handed_over import survey, take_in
     from imagewave.tasks.screening.pool import Pool

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from imagewave.errors import ImagewaveError
 from imagewave.flows.run import Run, open_run
-from imagewave.providers.registry import lane_name
+from imagewave.providers.lanes import lane_name
 from imagewave.storage.catalog import find_model
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.facts.analytics import answered

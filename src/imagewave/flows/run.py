@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 import orjson
 
 from imagewave.flows.steps import in_this_process
+from imagewave.providers.lanes import Lanes, lanes_of
 from imagewave.providers.protocol import Lane
-from imagewave.providers.registry import Lanes, lanes_of
 from imagewave.storage.facts import facts
 from imagewave.storage.facts.analytics import query
 from imagewave.storage.jobs.folder import JobFolder

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imagewave.providers.keys import KEY_VARIABLES, realm_here
+from imagewave.providers.environment import key_variables, realm_here
+from imagewave.providers.registry import with_keys
 from imagewave.storage.realms import Realm
 from imagewave.storage.store import Store
 
@@ -19,6 +20,7 @@ def stand_in(store: Store, needed: Collection[str]) -> Iterator[list[str]]:
 
     Raises:
         StoreError: the store holds the pictures of the other realm.
+        NoKey: a provider is needed that the sandbox cannot stand in for.
         ImagewaveError: the sandbox does not start, as when another run uses this store's.
     """
     realm = realm_here(needed)
@@ -32,10 +34,14 @@ def stand_in(store: Store, needed: Collection[str]) -> Iterator[list[str]]:
     state = folder or Path.home() / ".cache" / "imagewave" / "sandbox" / store.id
     with EmbeddedSandbox(state) as sandbox:
         surroundings = sandbox.environment()
+        for name in sorted(needed):
+            access = with_keys()[name].access
+            if access and access.address not in surroundings:
+                access.require(os.environ)  # nobody stands in for this one
         before = {name: os.environ.get(name) for name in surroundings}
         os.environ.update(surroundings)
         try:
-            yield [KEY_VARIABLES[provider][0] for provider in sorted(needed)]
+            yield [key_variables()[provider][0] for provider in sorted(needed)]
         finally:
             for name, value in before.items():
                 if value is None:

@@ -1,158 +1,75 @@
-"""Opens lanes by name, with the keys that the environment holds, and picks one for each model."""
+"""The providers that are installed, ours and those of other distributions, and their lanes."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from imagewave.errors import ImagewaveError
-from imagewave.providers.keys import ADDRESSES, OWN_ADDRESS
-from imagewave.providers.protocol import Attended, Lane
-from imagewave.providers.realm import realm_of
-from imagewave.storage.catalog import Model, find_model
-from imagewave.storage.realms import Realm
+from imagewave.providers.caller import Caller
+from imagewave.providers.protocol import Lane
+from imagewave.providers.provider import Environ, Provider
+from imagewave.storage.catalog.lanes import lane_kinds
 from imagewave.storage.store import Store
-from imagewave.storage.waves.checks import LANES
-from imagewave.storage.waves.wave import Wave
+
+GROUP = "imagewave.providers"
 
 
-def open_lane(name: str, store: Store) -> Lane:
+@cache
+def providers() -> Mapping[str, Provider]:
+    """Every provider by its name in the catalog, sorted by it.
+
+    Raises:
+        ImagewaveError: a distribution's record cannot be loaded, or two have the same name.
+    """
+    found: dict[str, Provider] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        record = _load(point)
+        if record.name in found:
+            raise _broken(point, f"there is another provider {record.name!r}")
+        found[record.name] = record
+    return found
+
+
+def with_keys() -> Mapping[str, Provider]:
+    """Those of the providers that need a key."""
+    return {name: each for name, each in providers().items() if each.access and not each.yours}
+
+
+def callers(environ: Environ) -> dict[str, Caller]:
+    """What single calls are made with, for each provider whose key is in the environment."""
+    return {
+        name: each.caller(*each.access.require(environ))
+        for name, each in providers().items()
+        if each.access and each.caller and each.access.key(environ)
+    }
+
+
+def open_lane(name: str, store: Store, environ: Environ = os.environ) -> Lane:
     """The lane that wave files call `name`; `store` is where a lane keeps what it must remember.
 
     Raises:
         ImagewaveError: there is no such lane, or its key is not in the environment.
     """
-    if name == "gemini-batch":
-        from imagewave.providers.gemini.batch import GeminiBatchLane
-
-        return GeminiBatchLane.from_environment()
-    if name == "openai-batch":
-        from imagewave.providers.openai.batch import OpenAIBatchLane
-
-        return OpenAIBatchLane.from_environment()
-    if name == "anthropic-batch":
-        from imagewave.providers.anthropic.batch import AnthropicBatchLane
-
-        return AnthropicBatchLane.from_environment(store)
-    if name == "interactive":
-        from imagewave.providers.interactive.lane import InteractiveLane
-
-        return InteractiveLane.from_environment(store)
-    if name == "gpu" and os.environ.get(OWN_ADDRESS):
-        from imagewave.providers.gpu.image_server import ImageServerLane
-
-        return ImageServerLane.from_environment(store)
-    if name == "gpu":
-        from imagewave.providers.gpu.lane import GpuLane
-
-        return GpuLane.from_environment(store)
-    raise ImagewaveError(f"There is no lane {name!r}.", f"Lanes: {', '.join(LANES)}.")
+    for provider in providers().values():
+        if name in provider.lanes:
+            return provider.lanes[name](store, environ)
+    raise ImagewaveError(f"There is no lane {name!r}.", f"Lanes: {', '.join(lane_kinds())}.")
 
 
-class Lanes:
-    """The lanes of one run, each opened and tried when it is first needed.
-
-    `preferred` is the wave's own, which takes what it can.
-    """
-
-    def __init__(self, store: Store, preferred: str = "") -> None:
-        self._store = store
-        self._preferred = preferred
-        self._open: dict[str, Lane] = {}
-
-    def close(self) -> None:
-        """Ends what this process does on jobs itself; see `Attended.close`."""
-        for lane in self._open.values():
-            if isinstance(lane, Attended):
-                lane.close()
-
-    def named(self, name: str) -> Lane:
-        """The lane of this name; raises what `open` does."""
-        self.open([name])
-        return self._open[name]
-
-    def open(self, names: Iterable[str]) -> None:
-        """Opens these lanes and tries them, all before the store is marked as holding theirs.
-
-        Raises:
-            ImagewaveError: one cannot be opened, its provider refuses the key, some of this run's
-                lanes are the sandbox and others are not, or the store holds another realm's
-                pictures.
-        """
-        found = dict(self._open)
-        for name in names:
-            if name not in found:
-                found[name] = open_lane(name, self._store)
-                found[name].check_access()
-        realms = {Realm(lane.realm) for lane in found.values()}
-        if len(realms) > 1:
-            raise _mixed(found)
-        for realm in realms:
-            self._store.mark_realm(realm)
-        self._open = found
-
-    def name_for(self, model: str) -> str:
-        """The name of the lane that takes requests of this model."""
-        return lane_name(find_model(model), self._preferred)
-
-    def for_model(self, model: str) -> Lane:
-        """The lane that takes requests of this model."""
-        return self.named(self.name_for(model))
+def _load(point: EntryPoint) -> Provider:
+    try:
+        record = point.load()
+    except (ImportError, AttributeError) as error:
+        raise _broken(point, f"{type(error).__name__}: {error}") from error
+    if not isinstance(record, Provider):
+        raise _broken(point, f"it is a {type(record).__name__}, not a Provider")
+    return record
 
 
-def lane_name(model: Model, preferred: str) -> str:
-    """The wave's own lane where it reaches the model, else its provider's: batches first.
-
-    Raises:
-        ImagewaveError: no lane reaches the model.
-    """
-    if preferred in model.lanes:
-        return preferred
-    within_reach = sorted(set(model.lanes) & set(LANES), key=lambda name: not _is_batch(name))
-    if not within_reach:
-        raise ImagewaveError(
-            f"No lane reaches the model {model.id!r}.",
-            "`imagewave models --lane NAME` lists the models of a lane.",
-        )
-    return within_reach[0]
-
-
-def _is_batch(name: str) -> bool:
-    return name.endswith("-batch")
-
-
-def _mixed(lanes: Mapping[str, Lane]) -> ImagewaveError:
-    """Some lanes draw stand-ins and others do not: no store may hold the pictures of both."""
-    of_realm = {
-        realm: " and ".join(sorted(name for name, lane in lanes.items() if lane.realm == realm))
-        for realm in Realm
-    }
-    addresses = (*ADDRESSES.values(), OWN_ADDRESS)
-    here = [name for name in addresses if realm_of(os.environ.get(name)) is Realm.SANDBOX]
+def _broken(point: EntryPoint, why: str) -> ImagewaveError:
+    of = f" of {point.dist.name}" if point.dist else ""
     return ImagewaveError(
-        f"The lanes of this wave do not go together: {of_realm[Realm.LIVE]} is live, and"
-        f" {of_realm[Realm.SANDBOX]} is the sandbox, whose pictures are stand-ins.",
-        f"Unset {' and '.join(here)}, and set the real service's key; or have every lane ask the"
-        " sandbox.",
+        f"The provider {point.value!r}{of} cannot be used: {why}.",
+        "Correct that distribution, or uninstall it.",
     )
-
-
-def models_of(wave: Wave) -> list[str]:
-    """The models that the wave asks, or may come to ask."""
-    names = [wave.draft.model, wave.draft.fallback_model]
-    if wave.final.carry != "accept":
-        names += [wave.final.model, wave.final.fallback_model]
-    if wave.judge.asks_model:
-        names.append(wave.judge.model)
-    if wave.expand.mode == "model":
-        names.append(wave.expand.model)
-    return [name for name in names if name]
-
-
-def lanes_of(wave: Wave) -> list[str]:
-    """The names of the lanes that the wave goes by, its own first."""
-    lanes = (lane_name(find_model(model), wave.lane) for model in models_of(wave))
-    return list(dict.fromkeys([wave.lane, *lanes]))
-
-
-def providers_of(wave: Wave) -> set[str]:
-    """The providers whose keys the wave needs."""
-    return {find_model(name).provider for name in models_of(wave)}

@@ -19,13 +19,14 @@ import requests
 from packaging.requirements import Requirement
 
 from imagewave.errors import ImagewaveError
-from imagewave.providers.gpu.image_server import BASE_URL_VARIABLE, served
+from imagewave.providers.environment import realm_here
 from imagewave.providers.http.downloads import name_of_loss
-from imagewave.providers.keys import ADDRESSES, KEY_VARIABLES, has_address, has_key, realm_here
-from imagewave.providers.listing import LISTINGS
+from imagewave.providers.provider import Provider
+from imagewave.providers.registry import providers, with_keys
 from imagewave.storage import catalog
 from imagewave.storage.catalog import USER_FILE, CatalogError, Model, UnknownModel
 from imagewave.storage.catalog.data import user_ids
+from imagewave.storage.catalog.lanes import draws_on_your_gpus, lane_kinds
 from imagewave.storage.catalog.prices import (
     GPU_HOUR_VARIABLE,
     UnknownPrice,
@@ -34,7 +35,6 @@ from imagewave.storage.catalog.prices import (
 )
 from imagewave.storage.facts.mirror import cache_folder
 from imagewave.storage.store import Store, StoreError
-from imagewave.storage.waves.checks import LANES
 from imagewave.words import shown
 
 LOW_SPACE, NO_SPACE = 10 * 10**9, 10**9
@@ -224,26 +224,24 @@ def _space(url: str) -> Finding:
 
 
 def _keys(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Finding]:
-    for provider, names in KEY_VARIABLES.items():
-        there = [name for name in names if environ.get(name, "").strip()]
-        if provider in sandboxed:
-            said, state = "the embedded sandbox stands in: stand-in pictures, no cost", State.OK
-            yield Finding(check=f"key of {provider}", state=state, said=said)
+    for name, provider in with_keys().items():
+        access, check = provider.access, f"key of {name}"
+        assert access is not None, "it has keys"
+        there = [each for each in access.keys if environ.get(each, "").strip()]
+        url = access.base_url(environ)
+        if name in sandboxed:
+            said = "the embedded sandbox stands in: stand-in pictures, no cost"
+            yield Finding(check=check, state=State.OK, said=said)
         elif there:
-            address = (
-                f", asked at {shown(url)}"
-                if (url := environ.get(ADDRESSES.get(provider, "")))
-                else ""
-            )
-            said = f"{' and '.join(there)} set{address}"
-            yield Finding(check=f"key of {provider}", state=State.OK, said=said)
-        elif has_address(provider, environ):
-            said = f"{ADDRESSES[provider]} is set without a key"
-            fix = f"Set {names[0]} too, or unset it; a sandbox takes any key."
-            yield Finding(check=f"key of {provider}", state=State.FAIL, said=said, fix=fix)
+            asked_at = f", asked at {shown(url)}" if url else ""
+            yield Finding(check=check, state=State.OK, said=f"{' and '.join(there)} set{asked_at}")
+        elif url:
+            said = f"{access.address} is set without a key"
+            fix = f"Set {access.keys[0]} too, or unset it; a sandbox takes any key."
+            yield Finding(check=check, state=State.FAIL, said=said, fix=fix)
         else:
-            said = f"no {' or '.join(names)}: waves with its models cannot run"
-            yield Finding(check=f"key of {provider}", state=State.OK, said=said)
+            said = f"no {' or '.join(access.keys)}: waves with its models cannot run"
+            yield Finding(check=check, state=State.OK, said=said)
 
 
 def _prefect(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -278,29 +276,31 @@ def _catalog(environ: Mapping[str, str], sandboxed: set[str]) -> Iterator[Findin
     if path := os.environ.get(USER_FILE, ""):
         yield _own_models(path, today)
     yield _retiring(models, today)
-    yield from _own_gpus(environ, models)
-    for provider, list_models in LISTINGS.items():
-        if provider not in sandboxed and not has_key(provider, environ):
+    yield from _your_gpus(environ, models)
+    for name, provider in providers().items():
+        if provider.yours:
+            yield from _server(provider, environ)
+            continue
+        if provider.list_models is None or provider.access is None:
+            continue
+        if name not in sandboxed and not provider.access.key(environ):
             continue
         try:
-            listed = list_models(environ)
+            listed = provider.list_models(environ)
         except ImagewaveError as error:
             yield Finding(
-                check=f"models of {provider}",
-                state=State.FAIL,
-                said=error.message,
-                fix=error.fix,
+                check=f"models of {name}", state=State.FAIL, said=error.message, fix=error.fix
             )
         else:
-            yield from compare(provider, listed, today)
+            yield from compare(name, listed, today)
 
 
-def _own_gpus(environ: Mapping[str, str], models: Sequence[Model]) -> Iterator[Finding]:
-    """The hourly price and the image server of the lane `gpu`, where either is named."""
-    address = environ.get(BASE_URL_VARIABLE, "").strip()
-    if not (address or environ.get(GPU_HOUR_VARIABLE, "").strip()):
+def _your_gpus(environ: Mapping[str, str], models: Sequence[Model]) -> Iterator[Finding]:
+    """The hourly price of your GPUs, where it or a server of yours is named."""
+    served = any(each.yours and each.is_set_up(environ) for each in providers().values())
+    if not (served or environ.get(GPU_HOUR_VARIABLE, "").strip()):
         return
-    unpriced = [m for m in models if m.provider == "self" and m.gpu_usd_per_hour is None]
+    unpriced = [m for m in models if draws_on_your_gpus(m) and m.gpu_usd_per_hour is None]
     try:
         prices = [gpu_usd_per_hour(model) for model in unpriced]
     except UnknownPrice as error:
@@ -308,10 +308,15 @@ def _own_gpus(environ: Mapping[str, str], models: Sequence[Model]) -> Iterator[F
     else:
         said = f"${prices[0]:f} an hour" if prices else "each model's own in models.toml"
         yield Finding(check="price of a GPU", state=State.OK, said=said)
-    if not address:
+
+
+def _server(provider: Provider, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether a server of yours answers, where its address is set."""
+    address = provider.access.base_url(environ) if provider.access else None
+    if address is None or provider.list_models is None:
         return
     try:
-        listed = served(environ)
+        listed = provider.list_models(environ)
     except ImagewaveError as error:
         yield Finding(check="image server", state=State.FAIL, said=error.message, fix=error.fix)
     else:
@@ -352,7 +357,7 @@ def _problems(model: Model, today: date) -> Iterator[str]:
     if model.alive(today):
         if not model.lanes:
             yield f"{model.id} has no lanes, so no wave can use it"
-        if strange := [lane for lane in model.lanes if lane not in LANES]:
+        if strange := [lane for lane in model.lanes if lane not in lane_kinds()]:
             yield f"{model.id} names lanes that there are not: {', '.join(strange)}"
         for lane in model.lanes:
             try:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from imagewave.storage.catalog import find_model
+from imagewave.storage.catalog.lanes import draws_on_your_gpus
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.requests import Kind, Request
 from imagewave.storage.rounds.rounds import Ask
@@ -138,8 +139,8 @@ def drawn_over(wave: Wave, model: str, size: str | None) -> bool:
     it is unrelated, and what carries the draft's intent is the draft.
     """
     final = wave.final
-    own = final.carry == "seed" and find_model(final.model).provider == "self"
-    return own and (final.model, final.size) != (model, size)
+    again = final.carry == "seed" and draws_on_your_gpus(find_model(final.model))
+    return again and (final.model, final.size) != (model, size)
 
 
 def _ask(
@@ -154,7 +155,7 @@ def _ask(
     text = dict(prompts[draft.brief])[draft.prompt_id]
     references = (draft.image,) if wave.final.carry == "reference" else ()
     number, strength, steps = seed(wave, draft.prompt_id, sample), None, wave.final.steps
-    if wave.final.carry == "seed" and model.provider == "self":
+    if wave.final.carry == "seed" and draws_on_your_gpus(model):
         first = drawn[draft.brief, draft.request_id].request
         if sample == 0 and first.seed is not None:
             number = first.seed

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from imagewave.providers.keys import realm_here
+from imagewave.providers.environment import realm_here
 from imagewave.storage.realms import Realm
 from imagewave.storage.store import NoStore, Store
 

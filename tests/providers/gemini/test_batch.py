@@ -8,6 +8,7 @@ import traceback
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.providers.serving import serving
 
 from imagewave.errors import ImagewaveError
 from imagewave.providers.gemini import batch as gemini_batch
-from imagewave.providers.gemini.batch import GeminiBatchLane, NoKey
+from imagewave.providers.gemini.batch import GeminiBatchLane
 from imagewave.providers.protocol import (
     JobState,
     Lane,
@@ -26,9 +27,12 @@ from imagewave.providers.protocol import (
     Unavailable,
     Unsure,
 )
+from imagewave.providers.provider import NoKey
+from imagewave.providers.registry import open_lane
 from imagewave.providers.wire import input_file
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.requests import FailureClass, Kind, Request, Status
+from imagewave.storage.store import Store
 
 pytestmark = pytest.mark.heavy
 
@@ -378,14 +382,13 @@ class TestKey:
         with pytest.raises(Rejected, match="GEMINI_API_KEY"):
             lane.create("files/x", LITE, "token")
 
-    def test_no_key_says_what_to_do(self) -> None:
+    def test_no_key_says_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(NoKey, match="GEMINI_API_KEY"):
-            GeminiBatchLane.from_environment({"GEMINI_API_KEY": " "})
+            open_lane("gemini-batch", Store.open(str(tmp_path)), {"GEMINI_API_KEY": " "})
 
-    def test_key_and_address_come_from_the_environment(self, bench: Bench) -> None:
-        lane = GeminiBatchLane.from_environment(
-            {"GOOGLE_API_KEY": "k", "GOOGLE_GEMINI_BASE_URL": bench.url + "/"}
-        )
+    def test_key_and_address_come_from_the_environment(self, bench: Bench, tmp_path: Path) -> None:
+        environ = {"GOOGLE_API_KEY": "k", "GOOGLE_GEMINI_BASE_URL": bench.url + "/"}
+        lane = open_lane("gemini-batch", Store.open(str(tmp_path)), environ)
         assert lane.find("nobody") == []
 
     def test_an_address_where_nobody_answers_is_unavailable(self) -> None:

@@ -11,13 +11,12 @@ from tests.providers.serving import serving
 from tests.providers.test_contract import a_picture
 
 from imagewave.providers.gpu.image_server import (
-    BASE_URL_VARIABLE,
     ImageServerCaller,
     ImageServerLane,
     Meter,
-    NoAddress,
 )
 from imagewave.providers.gpu.lane import GpuLane
+from imagewave.providers.gpu.provider import ACCESS
 from imagewave.providers.interactive import working
 from imagewave.providers.protocol import Outcome, Rejected, Unavailable
 from imagewave.providers.registry import open_lane
@@ -189,10 +188,10 @@ class TestOpening:
     ) -> None:
         store = Store.open(str(tmp_path))
         assert isinstance(open_lane("gpu", store), GpuLane)
-        monkeypatch.setenv(BASE_URL_VARIABLE, "http://127.0.0.1:9/v1")
+        monkeypatch.setenv(ACCESS.address, "http://127.0.0.1:9/v1")
         lane = open_lane("gpu", store)
         assert isinstance(lane, ImageServerLane)
-        with pytest.raises(Unavailable, match=f"correct {BASE_URL_VARIABLE}"):
+        with pytest.raises(Unavailable, match=f"correct {ACCESS.address}"):
             lane.check_access()
 
     def test_a_model_that_the_server_does_not_list_is_asked_nothing_of(
@@ -219,7 +218,3 @@ class TestOpening:
             lane = ImageServerLane(Store.open(str(tmp_path)), ImageServerCaller(f"{url}/v1"))
             lane.check_access()
             assert lane.prepare([draft()], a_picture, "input")
-
-    def test_without_an_address_there_is_no_lane(self, tmp_path: Path) -> None:
-        with pytest.raises(NoAddress):
-            ImageServerLane.from_environment(Store.open(str(tmp_path)), {})

@@ -19,9 +19,10 @@ from tests.providers.serving import serving
 from imagewave.providers.caller import Caller
 from imagewave.providers.gemini.caller import GeminiCaller
 from imagewave.providers.interactive import working
-from imagewave.providers.interactive.lane import InteractiveLane, NoKey
+from imagewave.providers.interactive.lane import InteractiveLane
 from imagewave.providers.openai.caller import OpenAICaller
 from imagewave.providers.protocol import CALL_UNANSWERED, JobState, Outcome, Rejected, ResultsGone
+from imagewave.providers.provider import NoKey
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.jobs.calls import CallFolder
 from imagewave.storage.requests import FailureClass, Kind, Request, Status

@@ -137,7 +137,7 @@ def test_five_thousand_images_cost_195_at_once_and_97_50_in_batch() -> None:
     batched = replace(listed, batch_multiplier=Decimal("0.5"))
 
     at_once = 5000 * estimate(listed, lane="interactive", prompt_chars=400, today=TODAY)
-    in_batch = 5000 * estimate(batched, lane="any-batch", prompt_chars=400, today=TODAY)
+    in_batch = 5000 * estimate(batched, lane="gemini-batch", prompt_chars=400, today=TODAY)
 
     assert (at_once, in_batch) == (Decimal(195), Decimal("97.5"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from imagewave.providers.registry import providers_of
+from imagewave.providers.lanes import providers_of
 from imagewave.storage.catalog import find_model
 from imagewave.storage.waves.wave_file import Wave, WaveFileError, load_wave, template_fields
 

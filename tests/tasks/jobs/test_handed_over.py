@@ -11,8 +11,8 @@ from tests.servers import environment
 from tests.storage.builders import put
 
 from imagewave.errors import ImagewaveError
+from imagewave.providers.lanes import Lanes
 from imagewave.providers.protocol import JobState, JobStatus, Lane, Rejected, Unavailable
-from imagewave.providers.registry import Lanes
 from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.facts import facts
 from imagewave.storage.jobs import events as job_events

@@ -14,6 +14,7 @@ from tests.tasks.waves import brief, decide, drawn, prompts, round_of, said, set
 from imagewave import clock
 from imagewave.providers.interactive import lane as interactive
 from imagewave.storage.catalog import USER_FILE, find_model, models, prices
+from imagewave.storage.catalog.lanes import is_batch, lane_kinds
 from imagewave.storage.catalog.limits import quotas_of, time_of
 from imagewave.storage.catalog.prices import estimate
 from imagewave.storage.facts import facts
@@ -22,7 +23,6 @@ from imagewave.storage.requests import Kind
 from imagewave.storage.rounds.reruns import assets_part
 from imagewave.storage.rounds.rounds import load
 from imagewave.storage.store import Store
-from imagewave.storage.waves.checks import LANES
 from imagewave.storage.waves.wave import Budget, Draft, Expand, Final, Judge, Wave
 from imagewave.tasks.drafting.draft import draft_asks
 from imagewave.tasks.drafting.expand import prompts_of
@@ -366,7 +366,7 @@ def test_every_limit_is_of_a_model_and_a_lane_that_there_are() -> None:
             for quota in quotas_of(model, lane):
                 assert quota.source.reference
                 assert set(quota.models) <= {each.id for each in models()}
-    assert all(time_of(lane) for lane in LANES if lane.endswith("-batch"))
+    assert all(time_of(lane) for lane in lane_kinds() if is_batch(lane))
     assert time_of("interactive")
 
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from prefect.blocks.system import Secret
 
-from imagewave.providers.keys import KEY_VARIABLES, OPTIONAL_KEYS
+from imagewave.providers.registry import providers
 
 
 def fetch_keys() -> None:
@@ -16,7 +16,7 @@ def fetch_keys() -> None:
 
     The block of GEMINI_API_KEY is called `gemini-api-key`.
     """
-    for variables in (*KEY_VARIABLES.values(), OPTIONAL_KEYS):
+    for variables in (each.access.keys for each in providers().values() if each.access):
         if any(os.environ.get(variable) for variable in variables):
             continue
         try:

@@ -8,7 +8,7 @@ from imagewave.flows.prefect.tasks import Tasks
 from imagewave.flows.run import Resources, using
 from imagewave.flows.settle import collect
 from imagewave.flows.steps import carried_out_by
-from imagewave.providers.registry import Lanes
+from imagewave.providers.lanes import Lanes
 from imagewave.storage.jobs.folder import MISSING_HOURS
 from imagewave.storage.jobs.shares import Shares
 from imagewave.storage.store import Store

@@ -34,7 +34,7 @@ from prefect.states import Completed
 from imagewave.errors import ImagewaveError
 from imagewave.flows.prefect.keys import fetch_keys
 from imagewave.flows.prefect.labels import run_tags
-from imagewave.providers.registry import Lanes
+from imagewave.providers.lanes import Lanes
 from imagewave.storage.store import Store
 from imagewave.storage.waves.wave import Screen
 from imagewave.tasks.jobs.handed_over import Due, Survey, survey, take_in

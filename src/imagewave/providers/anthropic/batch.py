@@ -7,7 +7,6 @@ requests or another owner are not it; those that have ended tell by the mark in 
 `custom_id`; one that goes on must be waited for. docs/reliability.md says what that costs.
 """
 
-import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -21,11 +20,10 @@ from imagewave import clock
 from imagewave.errors import ImagewaveError
 from imagewave.providers.anthropic.faults import (
     BASE_URL,
-    BASE_URL_VARIABLE,
-    KEY_VARIABLE,
     VERSION,
     read_fault,
 )
+from imagewave.providers.anthropic.provider import ACCESS
 from imagewave.providers.anthropic.upload import Upload, put_marks
 from imagewave.providers.anthropic.wire import mark_in, mark_of, read_line, request_line
 from imagewave.providers.http.faults import Fault
@@ -73,8 +71,8 @@ anthropic-sdk-python#1432 saw it two minutes after."""
 
 _BATCHES = "v1/messages/batches"
 _API = Api(
-    name="Claude",
-    address_variable=BASE_URL_VARIABLE,
+    name=ACCESS.service,
+    address_variable=ACCESS.address,
     status_error=anthropic.APIStatusError,
     connection_error=anthropic.APIConnectionError,
     nonsense_error=anthropic.APIResponseValidationError,
@@ -82,31 +80,16 @@ _API = Api(
 )
 
 
-class NoKey(ImagewaveError):
-    """No API key is set."""
-
-
-def list_models(environ: Mapping[str, str]) -> list[str]:
-    """The ids of the models that the API lists for the key in the environment.
+def list_models(api_key: str, base_url: str | None) -> list[str]:
+    """The ids of the models that the API lists for the key.
 
     Raises:
-        NoKey: there is none.
         Rejected: it is refused.
         Unavailable: no answer in every try.
     """
-    _, rest = _connect(*_access(environ))
+    _, rest = _connect(api_key, base_url)
     listed = dicts_of(rest.ask(f"v1/models?limit={PAGE_SIZE}").get("data"))
     return [text_of(model.get("id")) for model in listed]
-
-
-def _access(environ: Mapping[str, str]) -> tuple[str, str | None]:
-    key = environ.get(KEY_VARIABLE, "").strip()
-    if not key:
-        raise NoKey(
-            "There is no key for the Claude API.",
-            f"Set {KEY_VARIABLE}; keys are made at https://platform.claude.com/settings/keys.",
-        )
-    return key, environ.get(BASE_URL_VARIABLE) or None
 
 
 def _connect(api_key: str, base_url: str | None) -> tuple[anthropic.Anthropic, Rest]:
@@ -150,17 +133,6 @@ class AnthropicBatchLane:
     def realm(self) -> Realm:
         """The realm of who answers at its address."""
         return realm_of(self._base_url)
-
-    @classmethod
-    def from_environment(
-        cls, store: Store, environ: Mapping[str, str] = os.environ
-    ) -> "AnthropicBatchLane":
-        """The lane for the key and address in the environment.
-
-        Raises:
-            NoKey: the variable is not set.
-        """
-        return cls(store, *_access(environ))
 
     def check_access(self) -> None:
         """Asks for something free, so that a bad key stops the run before anything is planned.

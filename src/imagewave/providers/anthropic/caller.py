@@ -1,6 +1,5 @@
 """Single calls to Claude."""
 
-import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -43,12 +42,6 @@ class AnthropicCaller:
     def realm(self) -> Realm:
         """The realm of who answers at its address."""
         return realm_of(self._base_url)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "AnthropicCaller | None":
-        """The caller for the key in the environment; None without one."""
-        key = environ.get(anthropic_faults.KEY_VARIABLE, "").strip()
-        return cls(key, environ.get(anthropic_faults.BASE_URL_VARIABLE) or None) if key else None
 
     def line(self, request: Request, reference: Reference) -> bytes:
         return anthropic_wire.request_line(request, reference)

@@ -4,21 +4,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from imagewave.providers.anthropic.provider import ACCESS
 from imagewave.providers.http.faults import Fault, seconds_told
 
-KEY_VARIABLE = "ANTHROPIC_API_KEY"
-BASE_URL_VARIABLE = "ANTHROPIC_BASE_URL"
 BASE_URL = "https://api.anthropic.com"
 """As the official client has it: without the version."""
 
 VERSION = "anthropic-version"
 """The header that says which version of the API is spoken."""
 
-_KEYS = "https://platform.claude.com/settings/keys"
 _FIX_OF_HTTP: Mapping[int, str] = MappingProxyType(
     {
         400: "Change what the message names.",
-        401: f"Check ANTHROPIC_API_KEY; keys are made at {_KEYS}.",
+        401: f"Check {ACCESS.keys[0]}; keys are made at {ACCESS.keys_from}.",
         402: "Add credit to the key's organisation.",
         403: "Check that the key's workspace may use this model.",
         404: "The model may be retired, see `imagewave models`.",

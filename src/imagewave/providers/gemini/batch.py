@@ -5,7 +5,6 @@ a job's counts and error, does not know all of the service's states, trips over 
 and can neither resume a download nor receive it at the machine's speed.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -20,8 +19,8 @@ from google.genai.types import (
     UploadFileConfig,
 )
 
-from imagewave.errors import ImagewaveError
 from imagewave.providers.gemini.faults import read_fault
+from imagewave.providers.gemini.provider import ACCESS
 from imagewave.providers.gemini.wire import read_line, request_line
 from imagewave.providers.http.rest import TIMEOUT_S, Api, Rest
 from imagewave.providers.http.sessions import KeyedSession
@@ -40,10 +39,6 @@ from imagewave.providers.wire.job_lists import jobs_on
 from imagewave.storage.realms import Realm
 from imagewave.storage.requests import Request
 
-KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-"""Environment variables that may hold the key, in the order in which they are looked at."""
-
-BASE_URL_VARIABLE = "GOOGLE_GEMINI_BASE_URL"
 BASE_URL = "https://generativelanguage.googleapis.com"
 API_VERSION = "v1beta"
 """The version under which Google documents batches and image settings."""
@@ -55,8 +50,8 @@ job created a second time, so this stays well below every lease."""
 PAGE_SIZE = 100
 
 _API = Api(
-    name="Gemini",
-    address_variable=BASE_URL_VARIABLE,
+    name=ACCESS.service,
+    address_variable=ACCESS.address,
     status_error=APIError,
     connection_error=httpx2.HTTPError,
     # It looks into an answer without making sure that it is one.
@@ -80,10 +75,6 @@ _STATES: Mapping[str, JobState] = {
     "EXPIRED": JobState.EXPIRED,
 }
 """Google's states without their prefix, which is BATCH_STATE_ or JOB_STATE_."""
-
-
-class NoKey(ImagewaveError):
-    """No API key is set."""
 
 
 class GeminiBatchLane:
@@ -122,21 +113,6 @@ class GeminiBatchLane:
     def realm(self) -> Realm:
         """The realm of who answers at its address."""
         return realm_of(self._base_url)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "GeminiBatchLane":
-        """The lane for the key and address in the environment.
-
-        Raises:
-            NoKey: neither variable is set.
-        """
-        for variable in KEY_VARIABLES:
-            if key := environ.get(variable, "").strip():
-                return cls(key, environ.get(BASE_URL_VARIABLE) or None)
-        raise NoKey(
-            "There is no key for the Gemini API.",
-            f"Set {KEY_VARIABLES[0]}; keys are made at https://aistudio.google.com/apikey.",
-        )
 
     def check_access(self) -> None:
         """Asks for one model of the list, which any key that is accepted may see."""

@@ -1,6 +1,5 @@
 """Single calls to Gemini."""
 
-import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -43,14 +42,6 @@ class GeminiCaller:
     def realm(self) -> Realm:
         """The realm of who answers at its address."""
         return realm_of(self._base_url)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "GeminiCaller | None":
-        """The caller for the key in the environment; None without one."""
-        for variable in gemini_batch.KEY_VARIABLES:
-            if key := environ.get(variable, "").strip():
-                return cls(key, environ.get(gemini_batch.BASE_URL_VARIABLE) or None)
-        return None
 
     def line(self, request: Request, reference: Reference) -> bytes:
         return gemini_wire.request_line(request, reference)

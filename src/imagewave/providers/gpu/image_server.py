@@ -6,7 +6,6 @@ a folder of the store. What they cost is time: each call's share of that in whic
 busy with ours, at the price of an hour of what stands behind the address.
 """
 
-import os
 import re
 import threading
 import time
@@ -22,9 +21,9 @@ import orjson
 import pybase64
 from requests import RequestException, Response
 
-from imagewave.errors import ImagewaveError
 from imagewave.providers.caller import ErrorAnswer, body_of, check_key, is_answer
 from imagewave.providers.failures import of_http
+from imagewave.providers.gpu.provider import ACCESS
 from imagewave.providers.http.sessions import KeyedSession
 from imagewave.providers.interactive.lane import InteractiveLane
 from imagewave.providers.openai.wire import EDITS, GENERATIONS, read_line
@@ -41,9 +40,6 @@ from imagewave.storage.requests import FailureClass, Kind, Request
 from imagewave.storage.store import Store
 from imagewave.words import shown
 
-BASE_URL_VARIABLE = "IMAGEWAVE_GPU_BASE_URL"
-KEY_VARIABLE = "IMAGEWAVE_GPU_API_KEY"
-
 TIMEOUT_S = (10.0, 1800.0)
 """Seconds to connect, and of silence while a picture waits for its turn and is drawn."""
 
@@ -51,10 +47,6 @@ LIST_TIMEOUT_S = (10.0, 60.0)
 """Likewise where nothing is drawn."""
 
 _TIME = re.compile(rb'\{"gpu_seconds":([0-9.]+),"usd_per_hour":"([0-9.]+)",')
-
-
-class NoAddress(ImagewaveError):
-    """No server is named."""
 
 
 @dataclass(slots=True)
@@ -116,18 +108,6 @@ class ImageServerCaller:
         """The realm of who answers at its address."""
         return realm_of(self._root)
 
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "ImageServerCaller":
-        """The caller for the address in the environment.
-
-        Raises:
-            NoAddress: there is none.
-        """
-        address = environ.get(BASE_URL_VARIABLE, "").strip()
-        if not address:
-            raise NoAddress("No image server is named.", f"Set {BASE_URL_VARIABLE}.")
-        return cls(address, environ.get(KEY_VARIABLE, "").strip())
-
     def line(self, request: Request, reference: Reference) -> bytes:
         """The call as a line: its body, and apart from that what an edit begins with.
 
@@ -166,7 +146,7 @@ class ImageServerCaller:
 
     def silent(self) -> Unavailable:
         """That nobody answers."""
-        fix = f"Start it, or correct {BASE_URL_VARIABLE}."
+        fix = f"Start it, or correct {ACCESS.address}."
         return Unavailable(f"The image server at {self.address} does not answer.", fix)
 
     def post(self, model: str, line: Mapping[str, Any]) -> Response:
@@ -195,9 +175,9 @@ class ImageServerCaller:
         failure = of_http(status)
         fix = "Change what the message names."
         if status in (401, 403):
-            fix = f"Check {KEY_VARIABLE}."
+            fix = f"Check {ACCESS.keys[0]}."
         elif status == 404:
-            fix = f"Check {BASE_URL_VARIABLE}, and that the server's model draws what is asked for."
+            fix = f"Check {ACCESS.address}, and that the server's model draws what is asked for."
         return ErrorAnswer(
             from_provider=said is not None,
             retry=failure is FailureClass.TRANSIENT,
@@ -233,20 +213,18 @@ class ImageServerCaller:
         return said.replace(self._key, "…") if self._key else said
 
 
-def served(environ: Mapping[str, str]) -> Collection[str]:
-    """The models that the server lists whose address is in the environment; () without a list.
+def served(caller: ImageServerCaller) -> list[str]:
+    """The models that the server lists; none without a list.
 
     Raises:
-        NoAddress: there is none.
         Rejected: the key is refused.
         Unavailable: nobody answers.
     """
-    caller = ImageServerCaller.from_environment(environ)
     try:
         check_key(caller)
     except RequestException:
         raise caller.silent() from None
-    return caller.listed
+    return list(caller.listed)
 
 
 class ImageServerLane(InteractiveLane):
@@ -259,17 +237,6 @@ class ImageServerLane(InteractiveLane):
     def __init__(self, store: Store, caller: ImageServerCaller) -> None:
         super().__init__(store, {"self": caller})
         self._server = caller
-
-    @classmethod
-    def from_environment(
-        cls, store: Store, environ: Mapping[str, str] = os.environ
-    ) -> "ImageServerLane":
-        """The lane for the address in the environment.
-
-        Raises:
-            NoAddress: there is none.
-        """
-        return cls(store, ImageServerCaller.from_environment(environ))
 
     def check_access(self) -> None:
         """Makes sure that somebody answers, and takes the key.
@@ -310,12 +277,12 @@ def _body(request: Request, model: Model) -> dict[str, Any]:
         raise _rejected(
             "An image server is not told of adapters call by call.",
             "Start it with them, and leave loras out; or render with diffusers: unset "
-            f"{BASE_URL_VARIABLE}.",
+            f"{ACCESS.address}.",
         )
     if request.strength is not None:
         raise _rejected(
             "An image server edits a picture; how much of it is drawn anew cannot be said.",
-            f'Use carry = "reference" and a model that edits, or unset {BASE_URL_VARIABLE}.',
+            f'Use carry = "reference" and a model that edits, or unset {ACCESS.address}.',
         )
     prompt = f"{request.system}\n\n{request.prompt}" if request.system else request.prompt
     body = {

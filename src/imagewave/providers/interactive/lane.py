@@ -20,12 +20,9 @@ import orjson
 from requests import RequestException
 
 from imagewave.errors import ImagewaveError
-from imagewave.providers.anthropic.caller import AnthropicCaller
 from imagewave.providers.caller import Caller, check_key
-from imagewave.providers.gemini.caller import GeminiCaller
 from imagewave.providers.interactive.throttle import Throttle
 from imagewave.providers.interactive.working import Work, end
-from imagewave.providers.openai.caller import OpenAICaller
 from imagewave.providers.protocol import (
     CALL_UNANSWERED,
     AnswersLost,
@@ -36,6 +33,8 @@ from imagewave.providers.protocol import (
     Rejected,
     Unavailable,
 )
+from imagewave.providers.provider import NoKey
+from imagewave.providers.registry import callers, with_keys
 from imagewave.providers.wire.input_file import spooled
 from imagewave.providers.wire.jsonl import Line
 from imagewave.storage.catalog import find_model
@@ -49,10 +48,6 @@ _LOG = logging.getLogger(__name__)
 
 AT_ONCE = 16
 """The most calls of one process that are under way together."""
-
-
-class NoKey(ImagewaveError):
-    """No API key is set."""
 
 
 class InteractiveLane:
@@ -81,18 +76,11 @@ class InteractiveLane:
         Raises:
             NoKey: there are none.
         """
-        found = {
-            "google": GeminiCaller.from_environment(environ),
-            "openai": OpenAICaller.from_environment(environ),
-            "anthropic": AnthropicCaller.from_environment(environ),
-        }
-        callers: dict[str, Caller] = {name: caller for name, caller in found.items() if caller}
-        if not callers:
-            raise NoKey(
-                "There is no provider's key.",
-                "Set GEMINI_API_KEY, OPENAI_API_KEY or ANTHROPIC_API_KEY.",
-            )
-        return cls(store, callers)
+        found = callers(environ)
+        if not found:
+            keys = [each.access.keys[0] for each in with_keys().values() if each.access]
+            raise NoKey("There is no provider's key.", f"Set {' or '.join(keys)}.")
+        return cls(store, found)
 
     @cached_property
     def realm(self) -> str:

@@ -1,6 +1,5 @@
 """The lane `openai-batch`: OpenAI's Batch API, through OpenAI's own client."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -8,10 +7,10 @@ from urllib.parse import quote, urlencode
 
 import openai
 
-from imagewave.errors import ImagewaveError
 from imagewave.providers.http.rest import TIMEOUT_S, Api, Rest
 from imagewave.providers.http.sessions import KeyedSession
 from imagewave.providers.openai.faults import read_fault
+from imagewave.providers.openai.provider import ACCESS
 from imagewave.providers.openai.wire import endpoint_of, read_line, request_line
 from imagewave.providers.protocol import (
     JobState,
@@ -29,8 +28,6 @@ from imagewave.providers.wire.job_lists import jobs_on, next_of
 from imagewave.storage.realms import Realm
 from imagewave.storage.requests import FailureClass, Request
 
-KEY_VARIABLE = "OPENAI_API_KEY"
-BASE_URL_VARIABLE = "OPENAI_BASE_URL"
 BASE_URL = "https://api.openai.com/v1"
 """As the official client has it: with the version."""
 
@@ -43,8 +40,8 @@ CREATE_TIMEOUT_S = 30.0
 PAGE_SIZE = 100
 
 _API = Api(
-    name="OpenAI",
-    address_variable=BASE_URL_VARIABLE,
+    name=ACCESS.service,
+    address_variable=ACCESS.address,
     status_error=openai.APIStatusError,
     connection_error=openai.APIConnectionError,
     nonsense_error=openai.APIResponseValidationError,
@@ -61,10 +58,6 @@ _STATES: Mapping[str, JobState] = {
     "expired": JobState.EXPIRED,
     "cancelled": JobState.CANCELLED,
 }
-
-
-class NoKey(ImagewaveError):
-    """No API key is set."""
 
 
 class OpenAIBatchLane:
@@ -91,21 +84,6 @@ class OpenAIBatchLane:
     def realm(self) -> Realm:
         """The realm of who answers at its address."""
         return realm_of(self._base_url)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "OpenAIBatchLane":
-        """The lane for the key and address in the environment.
-
-        Raises:
-            NoKey: the variable is not set.
-        """
-        key = environ.get(KEY_VARIABLE, "").strip()
-        if not key:
-            raise NoKey(
-                "There is no key for the OpenAI API.",
-                f"Set {KEY_VARIABLE}; keys are made at https://platform.openai.com/api-keys.",
-            )
-        return cls(key, environ.get(BASE_URL_VARIABLE) or None)
 
     def check_access(self) -> None:
         """Asks for something free, so that a bad key stops the run before anything is planned.

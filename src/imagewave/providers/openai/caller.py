@@ -1,6 +1,5 @@
 """Single calls to OpenAI."""
 
-import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -41,12 +40,6 @@ class OpenAICaller:
     def realm(self) -> Realm:
         """The realm of who answers at its address."""
         return realm_of(self._base_url)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "OpenAICaller | None":
-        """The caller for the key in the environment; None without one."""
-        key = environ.get(openai_batch.KEY_VARIABLE, "").strip()
-        return cls(key, environ.get(openai_batch.BASE_URL_VARIABLE) or None) if key else None
 
     def line(self, request: Request, reference: Reference) -> bytes:
         return openai_wire.request_line(request, reference)

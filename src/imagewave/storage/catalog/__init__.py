@@ -8,10 +8,11 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from typing import Any
 
 from imagewave.errors import ImagewaveError
 
@@ -64,7 +65,8 @@ class Model:
     thinking at its default level raises the bill. `batch_multiplier` is None where no batch price
     is known. `price` names provider and model in genai-prices; `token_prices` (USD per million
     tokens) and `usd_per_image` (per size, or under "any") stand in where that package has none.
-    `pixels` maps (aspect ratio, size) to (width, height).
+    `pixels` maps (aspect ratio, size) to (width, height). `by_lane` has what is otherwise where
+    the model is reached by that lane, such as its end or its price; see `on`.
 
     For models on your GPUs: `weights` is a repository of the Hugging Face hub or a folder,
     `revision` its commit; `steps` and `guidance` are what its authors advise; `batch` pictures of
@@ -78,6 +80,7 @@ class Model:
     kind: str
     aliases: tuple[str, ...] = ()
     lanes: tuple[str, ...] = ()
+    by_lane: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sizes: tuple[str, ...] = ()
     default_size: str | None = None
     send_size: bool = True
@@ -108,6 +111,10 @@ class Model:
     gpu_usd_per_hour: Decimal | None = None
     notes: str = ""
     sources: tuple[Source, ...] = ()
+
+    def on(self, lane: str) -> "Model":
+        """The model as it is on this lane."""
+        return replace(self, **self.by_lane[lane]) if lane in self.by_lane else self
 
     def alive(self, today: date | None = None) -> bool:
         """Whether the provider still serves it; on its shutdown day it no longer does."""

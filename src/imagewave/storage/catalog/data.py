@@ -5,33 +5,54 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from imagewave.storage.catalog import USER_FILE, CatalogError, Model, Source, TokenPrice
+from imagewave.storage.catalog.plugins import catalogs
 
 _Row = dict[str, Any]
+# What a key's value is, in words, and whether a value is that.
+_Kind = tuple[str, Callable[[object], bool]]
+_TABLES = ("lane", "source", "pixels")
 
 
 def load(user_file: str) -> tuple[Model, ...]:
-    """The built-in models, then those of the user's file ("": none), which may override keys.
+    """The built-in models, those of installed catalogs, then those of the user's file ("": none).
+
+    Each may override keys of those before it.
 
     Raises:
-        CatalogError: the user's file cannot be used; names the model and the key.
+        CatalogError: a file cannot be used; names the model and the key.
     """
-    text = resources.files(__package__).joinpath("models.toml").read_text("utf-8")
-    built_in = tomllib.loads(text, parse_float=Decimal)
+    documents = catalogs() | ({user_file: _parse(user_file)} if user_file else {})
+    built_in = _built_in()
+    tables = {name: dict(built_in[name]) for name in _TABLES}
     rows: dict[str, _Row] = {row["id"]: row for row in built_in["model"]}
-    tables = {name: dict(built_in[name]) for name in ("source", "pixels")}
-    if user_file:
-        theirs = _parse(user_file)
+    for place, theirs in documents.items():
+        _check_tables(theirs, place)
         for name, table in tables.items():
             table.update(theirs.get(name, {}))
         for row in theirs.get("model", []):
-            _check(row, user_file, tables, known=rows)
+            _check(row, place, tables, known=rows)
             rows[row["id"]] = rows.get(row["id"], {"name": row["id"]}) | row
     return tuple(_model(row, tables) for row in rows.values())
+
+
+def lanes() -> dict[str, str]:
+    """The kind of each lane, of the built-in catalog and of those installed."""
+    found: dict[str, str] = dict(_built_in()["lane"])
+    for theirs in catalogs().values():
+        found |= theirs.get("lane", {})
+    return found
+
+
+@cache
+def _built_in() -> _Row:
+    text = resources.files(__package__).joinpath("models.toml").read_text("utf-8")
+    return tomllib.loads(text, parse_float=Decimal)
 
 
 def user_ids(user_file: str) -> list[str]:
@@ -53,15 +74,23 @@ def _parse(path: str) -> _Row:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CatalogError(f"The models file {path!r} cannot be read: {error}.") from error
+    if "lane" in document:
+        raise CatalogError(
+            f"{path}: a models file brings no lanes.",
+            "Remove [lane]; a provider's distribution brings its lanes (docs/providers.md).",
+        )
+    return document
+
+
+def _check_tables(document: _Row, path: str) -> None:
     for name in document:
-        if name not in ("model", "source", "pixels"):
+        if name not in (*_TABLES, "model"):
             raise CatalogError(
                 f"{path}: there is no table {name!r}.",
                 _nearest(name, ("model", "source")),
             )
     if not isinstance(document.get("model", []), list):
         raise CatalogError(f"{path}: [model] is one table.", "Write [[model]], twice bracketed.")
-    return document
 
 
 def _check(row: object, path: str, tables: _Row, known: Mapping[str, _Row]) -> None:
@@ -69,12 +98,9 @@ def _check(row: object, path: str, tables: _Row, known: Mapping[str, _Row]) -> N
     if not isinstance(row, dict) or not _is_text(row.get("id")):
         raise CatalogError(f"{path}: a [[model]] has no id.", 'Begin it with id = "…".')
     place = f"{path}, model {row['id']!r}"
-    for key, value in row.items():
-        if key not in _KEYS:
-            raise CatalogError(f"{place}: there is no key {key!r}.", _nearest(key, _KEYS))
-        wanted, fits = _KEYS[key]
-        if not fits(value):
-            raise CatalogError(f"{place}: {key} cannot be {_show(value)}.", f"It is {wanted}.")
+    _check_keys(row, place, _KEYS)
+    for lane, facts in row.get("by_lane", {}).items():
+        _check_keys(facts, f"{place}, lane {lane!r}", {key: _KEYS[key] for key in _BY_LANE})
     whole = known.get(row["id"], {}) | row
     for key in ("provider", "kind"):
         if key not in whole:
@@ -92,8 +118,17 @@ def _check(row: object, path: str, tables: _Row, known: Mapping[str, _Row]) -> N
             )
 
 
+def _check_keys(row: _Row, place: str, keys: Mapping[str, _Kind]) -> None:
+    for key, value in row.items():
+        if key not in keys:
+            raise CatalogError(f"{place}: there is no key {key!r}.", _nearest(key, keys))
+        wanted, fits = keys[key]
+        if not fits(value):
+            raise CatalogError(f"{place}: {key} cannot be {_show(value)}.", f"It is {wanted}.")
+
+
 def _model(row: _Row, tables: _Row) -> Model:
-    fields = {key: _KEYS_AS.get(key, _same)(value) for key, value in row.items()}
+    fields = _fields(row)
     sizes, ratios = fields.get("sizes", ()), fields.get("ratios", ())
     if "pixels" in fields:
         fields["pixels"] = {
@@ -106,7 +141,12 @@ def _model(row: _Row, tables: _Row) -> Model:
         Source(facts=facts, **tables["source"][name])
         for facts, name in fields.get("sources", {}).items()
     )
+    fields["by_lane"] = {lane: _fields(facts) for lane, facts in row.get("by_lane", {}).items()}
     return Model(**fields)
+
+
+def _fields(row: _Row) -> _Row:
+    return {key: _KEYS_AS.get(key, _same)(value) for key, value in row.items()}
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -194,13 +234,14 @@ _AMOUNT = ("a number, not negative, and 1,000,000 at the most", _is_amount)
 _DAY = ("a date such as 2026-12-01", _is_day)
 _FLAG = ("true or false", _is_flag)
 
-_KEYS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+_KEYS: Mapping[str, _Kind] = {
     "id": _TEXT,
     "name": _TEXT,
     "aliases": _TEXTS,
     "provider": _TEXT,
     "kind": ('"image" or "text"', _is_kind),
     "lanes": _TEXTS,
+    "by_lane": ("a table of tables, one per lane", _is_table_of(lambda row: isinstance(row, dict))),
     "sizes": _TEXTS,
     "default_size": _TEXT,
     "send_size": _FLAG,
@@ -238,6 +279,17 @@ _KEYS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "notes": _TEXT,
     "sources": ("a table of names from [source]", _is_table_of(_is_text)),
 }
+
+# What may differ by the lane that a model is reached by.
+_BY_LANE = (
+    "shutdown",
+    "replacement",
+    "reference_limit",
+    "price",
+    "batch_multiplier",
+    "token_prices",
+    "usd_per_image",
+)
 
 _KEYS_AS: Mapping[str, Callable[[Any], Any]] = {
     **{key: tuple for key, kind in _KEYS.items() if kind is _TEXTS},

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import USER_FILE, Model
+from imagewave.storage.catalog.lanes import draws_on_your_gpus, is_batch
 
 # Imported where a price is asked for: it brings an HTTP client along.
 if TYPE_CHECKING:
@@ -83,10 +84,11 @@ def estimate(
         UnknownPrice: some price or token count that it needs is not known.
     """
     today = today or datetime.now(UTC).date()
+    model = model.on(lane)
     multiplier = _batch_multiplier(model, lane)
     if model.usd_per_image:
         return (_usd_per_image(model, size, quality) * multiplier).quantize(_NANO, ROUND_UP)
-    if model.provider == "self":
+    if draws_on_your_gpus(model):
         hourly = gpu_usd_per_hour(model)
         return (gpu_seconds(model, size, steps) * hourly / 3600).quantize(_NANO, ROUND_UP)
     prompt, seen = math.ceil(prompt_chars / CHARS_PER_TOKEN), 0
@@ -109,7 +111,7 @@ def metered(model: Model, usage: Usage, *, lane: str, at: date) -> Decimal:
     """USD that a request did cost, by the tokens its provider reported and the prices of that day.
 
     prompt · in + image · img + (text + thoughts) · out, times the multiplier of a batch lane; on
-    own GPUs seconds · USD per hour ÷ 3600.
+    your GPUs seconds · USD per hour ÷ 3600.
 
     Raises:
         UnknownPrice: no token price, or none for batches.
@@ -119,6 +121,7 @@ def metered(model: Model, usage: Usage, *, lane: str, at: date) -> Decimal:
         if hourly is None:
             hourly = gpu_usd_per_hour(model)
         return (usage.gpu_seconds * hourly / 3600).quantize(_NANO, ROUND_HALF_UP)
+    model = model.on(lane)
     cost = _token_cost(model, usage, at) * _batch_multiplier(model, lane)
     return cost.quantize(_NANO, ROUND_HALF_UP)
 
@@ -227,7 +230,7 @@ def gpu_seconds(model: Model, size: str | None, steps: int | None) -> Decimal:
 
 
 def _batch_multiplier(model: Model, lane: str) -> Decimal:
-    if not lane.endswith("-batch"):
+    if not is_batch(lane):
         return Decimal(1)
     if model.batch_multiplier is None:
         raise _unknown(model, "the batch price", "batch_multiplier")

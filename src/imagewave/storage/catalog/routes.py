@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imagewave.errors import ImagewaveError
 from imagewave.storage.catalog import NOTICE, CatalogError, Model, find_model, models
+from imagewave.storage.catalog.lanes import batch_lane
 from imagewave.storage.catalog.prices import UnknownPrice, estimate
 
 USER_ROUTES = "IMAGEWAVE_ROUTES"
@@ -229,7 +230,7 @@ def cheapest_reader(provider: str, today: date | None = None) -> str | None:
         try:
             usd = estimate(
                 model,
-                lane=next((lane for lane in model.lanes if lane.endswith("-batch")), "interactive"),
+                lane=batch_lane(model) or model.lanes[0],
                 prompt_chars=_PROMPT_CHARS,
                 references=1,
                 today=day,

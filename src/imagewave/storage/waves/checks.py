@@ -10,14 +10,12 @@ from string import Formatter
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from imagewave.storage.catalog.lanes import lane_kinds
 from imagewave.storage.requests import lora_parts
 from imagewave.storage.waves.briefs import Brief, id_problem, same_folder, slug
 from imagewave.storage.waves.toml_lines import KeyPath
 from imagewave.storage.waves.wave import Draft, Expand, Final, Judge
 from imagewave.words import counted
-
-LANES = ("gemini-batch", "openai-batch", "anthropic-batch", "interactive", "gpu")
-"""The lanes that a wave may name."""
 
 BUILT_IN_FIELDS = ("text", "brief", "aspect_ratio")
 """What a template may name for every brief, besides its variables and the alternatives: the
@@ -184,11 +182,11 @@ def head_faults(name: str, lane: str, edition: str) -> Iterator[Fault]:
         shown = edition if len(edition) <= 40 else edition[:40] + "…"
         message = f"{shown!r} cannot be an edition."
         yield Fault(path=("wave", "edition"), message=message, fix=fix)
-    if lane not in LANES:
+    if lane not in lane_kinds():
         yield Fault(
             path=("wave", "lane"),
             message=f"there is no lane {lane!r}.",
-            fix=nearest(lane, LANES),
+            fix=nearest(lane, lane_kinds()),
         )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from datetime import date
 
 from imagewave.storage import catalog
-from imagewave.storage.waves.checks import LANES, Fault
+from imagewave.storage.catalog.lanes import draws_on_your_gpus, lane_kinds, on_your_gpus
+from imagewave.storage.waves.checks import Fault
 from imagewave.storage.waves.toml_lines import KeyPath
 from imagewave.storage.waves.wave import Draft, Expand, Final, Judge
 
@@ -17,9 +18,10 @@ class ModelCheck:
 
     def __init__(self, lane: str, today: date | None) -> None:
         # With a lane that does not exist, which is a fault of its own, any lane may be meant.
-        self._lanes = {lane} if lane in LANES else set(LANES)
-        # Bulk drafts come from own GPUs, and finals perhaps from somebody's API.
-        self._other_lanes = set(LANES) if lane == "gpu" else self._lanes
+        self._every_lane = set(lane_kinds())
+        self._lanes = {lane} if lane in self._every_lane else self._every_lane
+        # Bulk drafts come from your GPUs, and finals perhaps from somebody's API.
+        self._other_lanes = self._every_lane if on_your_gpus(lane) else self._lanes
         self._today = today
         self.faults: list[Fault] = []
         self.warnings: list[str] = []
@@ -65,7 +67,7 @@ class ModelCheck:
         self.image_models.append(model)
         if table.carry == "reference":
             self._takes_references(model, ("final", "carry"))
-        if table.carry == "seed" and model.provider != "self":
+        if table.carry == "seed" and not draws_on_your_gpus(model):
             self.warnings.append(
                 f"The seeds of {model.id!r} are hints that do not reproduce a draft: "
                 'carry = "reference" keeps its intent.'
@@ -103,7 +105,7 @@ class ModelCheck:
         self, table: str, given: Draft | Final, model: catalog.Model
     ) -> dict[str, object]:
         """Steps and guidance as they will be used; a fault where the model has neither."""
-        if model.provider == "self":
+        if draws_on_your_gpus(model):
             return {
                 "steps": given.steps or model.steps,
                 "guidance": model.guidance if given.guidance is None else given.guidance,
@@ -160,7 +162,7 @@ class ModelCheck:
             self._refuse(path, f"{model.id!r} is a model for {model.kind}s, not {kind}s.", kind)
             return None
         # What judges or writes has a lane of its own where another provider draws.
-        allowed = set(LANES) if kind == "text" else set(lanes or self._lanes)
+        allowed = self._every_lane if kind == "text" else set(lanes or self._lanes)
         if not allowed & set(model.lanes):
             tried = " or ".join(sorted(allowed))
             self._refuse(path, f"{model.id!r} cannot be reached by {tried}.", kind)

@@ -5,9 +5,9 @@ from datetime import date
 from typing import Any
 
 from imagewave.storage.catalog import UnknownModel, find_model
+from imagewave.storage.catalog.lanes import lane_kinds
 from imagewave.storage.catalog.routes import cheapest_reader, route
 from imagewave.storage.waves.briefs import Brief
-from imagewave.storage.waves.checks import LANES
 
 
 def choose_models(
@@ -31,7 +31,7 @@ def choose_models(
     }
     routes_draft = "model" not in named["draft"]
     routes_final = not named["final"] & {"model", "size", "quality", "carry"}
-    if not (routes_draft or routes_final) or lane not in LANES or not briefs:
+    if not (routes_draft or routes_final) or lane not in lane_kinds() or not briefs:
         return ()
     draft, final = tables["draft"], tables["final"]
     try:
@@ -72,7 +72,7 @@ def choose_readers(document: Mapping[str, Any], tables: dict[str, Any], today: d
     """Has a judge and a writer that the document does not name be of the pictures' own provider.
 
     Where the wave's pictures need one key, the rest is not to need another. Waves that need a
-    Gemini key anyway, and those whose pictures come from own GPUs, keep the defaults.
+    Gemini key anyway, and those whose pictures come from your GPUs, keep the defaults.
     """
     draft, final = tables["draft"], tables["final"]
     drawn_by = [draft.model] + ([final.model] if final.carry != "accept" else [])

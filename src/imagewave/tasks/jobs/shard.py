@@ -8,6 +8,7 @@ from typing import Any
 from imagewave.providers.failures import retryable
 from imagewave.providers.protocol import Lane
 from imagewave.storage.catalog import find_model
+from imagewave.storage.catalog.lanes import draws_on_your_gpus
 from imagewave.storage.catalog.prices import UnknownPrice, gpu_seconds
 from imagewave.storage.facts import analytics, facts
 from imagewave.storage.jobs.folder import JobFolder, Plan
@@ -168,7 +169,7 @@ def _cut(requests: Sequence[Request], lane_for: Callable[[str], Lane]) -> Iterat
 def _gpu_share(request: Request) -> int | None:
     """How many such pictures keep a GPU busy long enough; None where that is no question."""
     model = find_model(request.model)
-    if model.provider != "self":
+    if not draws_on_your_gpus(model):
         return None
     try:
         seconds = gpu_seconds(model, request.size, request.steps)

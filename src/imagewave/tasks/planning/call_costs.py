@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from imagewave.errors import ImagewaveError
-from imagewave.providers.registry import lane_name
+from imagewave.providers.lanes import lane_name
 from imagewave.storage.catalog import Model, find_model, require_alive
+from imagewave.storage.catalog.lanes import batch_lane
 from imagewave.storage.catalog.prices import CHARS_PER_TOKEN, estimate
 from imagewave.storage.waves.wave import Wave
 from imagewave.tasks.drafting.expand import expansion_chars, expansion_cost
@@ -104,7 +105,7 @@ def cheapest_use(name: str, wave: Wave) -> Quote:
         )
     if at:
         if lane == "batch":
-            lane = next((each for each in model.lanes if each.endswith("-batch")), lane)
+            lane = batch_lane(model) or lane
         if lane not in model.lanes:
             raise ImagewaveError(
                 f"{model.id!r} is not reached by {lane!r}.",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from imagewave.storage.catalog import Model
+from imagewave.storage.catalog.lanes import on_your_gpus
 from imagewave.storage.catalog.limits import time_of
 from imagewave.storage.catalog.prices import UnknownPrice, gpu_seconds
 from imagewave.storage.facts.analytics import query
@@ -43,17 +44,15 @@ def duration(
     if not requests:
         return Duration(expected_s=0.0, limit_s=0.0, basis="nothing to ask for")
     published = time_of(lane)
-    if lane == "gpu":
+    if on_your_gpus(lane):
         try:
             each = gpu_seconds(model, size, steps)
         except UnknownPrice as error:
             return Duration(expected_s=None, limit_s=None, basis=error.message)
         basis = f"{each} s a picture on one GPU, by the catalog"
         return Duration(expected_s=float(each) * requests, limit_s=None, basis=basis)
-    if lane == "interactive":
+    if published and published.call_s:
         measured = _measured(store, wave, lane, "/ requests")
-        assert published is not None
-        assert published.call_s is not None
         basis = f"{published.call_s} s a call, {CALLS_AT_ONCE} at once ({published.source.grade})"
         each_s = published.call_s / CALLS_AT_ONCE
         if measured is not None:

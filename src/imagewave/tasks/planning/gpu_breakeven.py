@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from imagewave.storage.catalog import Model, models
+from imagewave.storage.catalog.lanes import draws_on_your_gpus, on_your_gpus
 from imagewave.storage.catalog.prices import UnknownPrice, gpu_seconds, gpu_usd_per_hour
 from imagewave.storage.waves.wave import Wave
 from imagewave.tasks.planning.call_costs import Quote
@@ -40,9 +41,9 @@ class OwnGpu:
 def own_gpu(wave: Wave, drafts: Quote, usd_per_draft: Decimal, requests: int) -> OwnGpu | None:
     """What `requests` drafts would cost on the fastest model that may be used and draws them.
 
-    None: they are drawn on an own GPU already, or no such model draws them.
+    None: they are drawn on your GPUs already, or no such model draws them.
     """
-    if drafts.lane == "gpu":
+    if on_your_gpus(drafts.lane):
         return None
     able = [model for model in models() if _draws(model, wave)]
     if not able:
@@ -82,7 +83,7 @@ def own_gpu(wave: Wave, drafts: Quote, usd_per_draft: Decimal, requests: int) ->
 
 def _draws(model: Model, wave: Wave) -> bool:
     return (
-        "gpu" in model.lanes
+        draws_on_your_gpus(model)
         and model.alive()
         and model.commercial_use
         and bool(model.gpu_seconds)

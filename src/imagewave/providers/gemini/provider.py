@@ -1,0 +1,40 @@
+"""Google's Gemini API, as it is registered."""
+
+from imagewave.providers.caller import Caller
+from imagewave.providers.protocol import Lane
+from imagewave.providers.provider import Access, Environ, Provider
+from imagewave.storage.store import Store
+
+ACCESS = Access(
+    service="Gemini",
+    keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    address="GOOGLE_GEMINI_BASE_URL",
+    keys_from="https://aistudio.google.com/apikey",
+)
+
+
+def _batch(store: Store, environ: Environ) -> Lane:
+    from imagewave.providers.gemini.batch import GeminiBatchLane
+
+    return GeminiBatchLane(*ACCESS.require(environ))
+
+
+def _caller(key: str, base_url: str | None) -> Caller:
+    from imagewave.providers.gemini.caller import GeminiCaller
+
+    return GeminiCaller(key, base_url)
+
+
+def _list_models(environ: Environ) -> list[str]:
+    from imagewave.providers.gemini.batch import GeminiBatchLane
+
+    return GeminiBatchLane(*ACCESS.require(environ)).models()
+
+
+PROVIDER = Provider(
+    name="google",
+    access=ACCESS,
+    lanes={"gemini-batch": _batch},
+    caller=_caller,
+    list_models=_list_models,
+)

@@ -1,0 +1,40 @@
+"""OpenAI's API, as it is registered."""
+
+from imagewave.providers.caller import Caller
+from imagewave.providers.protocol import Lane
+from imagewave.providers.provider import Access, Environ, Provider
+from imagewave.storage.store import Store
+
+ACCESS = Access(
+    service="OpenAI",
+    keys=("OPENAI_API_KEY",),
+    address="OPENAI_BASE_URL",
+    keys_from="https://platform.openai.com/api-keys",
+)
+
+
+def _batch(store: Store, environ: Environ) -> Lane:
+    from imagewave.providers.openai.batch import OpenAIBatchLane
+
+    return OpenAIBatchLane(*ACCESS.require(environ))
+
+
+def _caller(key: str, base_url: str | None) -> Caller:
+    from imagewave.providers.openai.caller import OpenAICaller
+
+    return OpenAICaller(key, base_url)
+
+
+def _list_models(environ: Environ) -> list[str]:
+    from imagewave.providers.openai.batch import OpenAIBatchLane
+
+    return OpenAIBatchLane(*ACCESS.require(environ)).models()
+
+
+PROVIDER = Provider(
+    name="openai",
+    access=ACCESS,
+    lanes={"openai-batch": _batch},
+    caller=_caller,
+    list_models=_list_models,
+)
