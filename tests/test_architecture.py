@@ -17,7 +17,7 @@ PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"
 
 # From the top down. What is on no floor stands beside the house and below it.
 FLOORS = ("cli", "api", "deployments", "flows", "tasks", "providers", "pictures", "storage")
-BESIDE = {"__main__", "sandbox"}
+BESIDE = {"__main__", "sandbox", "testing"}
 BELOW = {"clock", "errors", "killpoints", "loopback", "prefect_server", "words"}
 
 KNOW_PREFECT = {
@@ -31,8 +31,16 @@ KNOW_PREFECT = {
 MOST = 15
 """Modules in one room."""
 
-LAZY_CIRCLES = {frozenset({"imagewave.storage.catalog", "imagewave.storage.catalog.data"})}
-"""`data` is imported when the catalog is first asked, and needs the classes of the catalog."""
+LAZY_CIRCLES = {
+    frozenset(
+        {
+            "imagewave.storage.catalog",
+            "imagewave.storage.catalog.data",
+            "imagewave.storage.catalog.plugins",
+        }
+    )
+}
+"""The catalog is read when it is first asked, by modules that need its classes."""
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.providers.serving import serving
-from tests.providers.test_contract import KEY, SETTINGS, WAYS, Bench, a_picture
+from tests.providers.ways import SETTINGS, WAYS, Sandbox
 
 from imagewave.providers.anthropic import batch as anthropic_batch
 from imagewave.providers.anthropic import upload
@@ -32,6 +32,7 @@ from imagewave.sandbox.embedded import EmbeddedSandbox
 from imagewave.storage.jobs.untagged import Asked, ask
 from imagewave.storage.requests import FailureClass, Kind, Request, Status
 from imagewave.storage.store import Store
+from imagewave.testing.bench import KEY, Bench, a_picture
 
 pytestmark = pytest.mark.heavy
 
@@ -52,7 +53,7 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def bench(sandbox_url: str, tmp_path: Path) -> Bench:
-    return Bench(sandbox_url, WAYS["anthropic-batch"], tmp_path / "store")
+    return Bench(Sandbox(sandbox_url), WAYS["anthropic-batch"], tmp_path / "store")
 
 
 class TestFinding:
@@ -61,11 +62,11 @@ class TestFinding:
         assert bench.lane.find("token") == []
 
     def test_a_lost_answer_is_undecided_until_the_batch_has_ended(self, bench: Bench) -> None:
-        bench.arm(create_dropped=1)
+        bench.service.arm(create_dropped=1)
         with pytest.raises(Unsure):
             bench.create(bench.draft(), token="lost")
         # Another process knows no more than the store and the API tell it.
-        bench.lane = bench.way.make(bench.url, KEY, bench.folder)
+        bench.lane = bench.open()
         with pytest.raises(Undecided, match="says which job that is only when it has ended"):
             bench.lane.find("lost")
         (name,) = bench.find("lost")
@@ -73,10 +74,10 @@ class TestFinding:
         assert outcome.status is Status.TEXT
 
     def test_a_batch_of_another_size_is_not_waited_for(self, bench: Bench) -> None:
-        bench.arm(create_dropped=1)
+        bench.service.arm(create_dropped=1)
         with pytest.raises(Unsure):
             bench.create(*bench.drafts(3), token="three")
-        bench.arm(create_unheard=1)
+        bench.service.arm(create_unheard=1)
         with pytest.raises(Unsure):
             bench.create(bench.draft(), token="one")
         assert bench.lane.find("one") == []
@@ -84,10 +85,10 @@ class TestFinding:
     def test_somebody_else_s_batch_of_the_same_size_is_told_apart(
         self, bench: Bench, tmp_path: Path
     ) -> None:
-        bench.arm(create_unheard=1)
+        bench.service.arm(create_unheard=1)
         with pytest.raises(Unsure):
             bench.create(bench.draft(), token="mine")
-        other = Bench(bench.url, bench.way, tmp_path / "other")
+        other = Bench(bench.service, bench.way, tmp_path / "other")
         other.create(other.draft(), token="theirs")
         with pytest.raises(Undecided):
             bench.lane.find("mine")
@@ -96,20 +97,20 @@ class TestFinding:
     def test_older_batches_are_no_candidates(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        bench.arm(create_dropped=1)
+        bench.service.arm(create_dropped=1)
         with pytest.raises(Unsure):
             bench.create(bench.draft(), token="older")
         time.sleep(0.05)
         monkeypatch.setattr(anthropic_batch, "CLOCKS", anthropic_batch.CLOCKS * 0)
         # A batch that is newer than the open one, so that the list is read only down to that.
         bench.create(*bench.drafts(2), token="between")
-        bench.arm(create_unheard=1)
+        bench.service.arm(create_unheard=1)
         with pytest.raises(Unsure):
             bench.create(bench.draft(), token="newer")
         assert bench.lane.find("newer") == []
 
     def test_what_the_list_cannot_tell_any_more_needs_a_person(self, bench: Bench) -> None:
-        bench.arm(create_dropped=1, result_gone=1)
+        bench.service.arm(create_dropped=1, result_gone=1)
         with pytest.raises(Unsure):
             bench.create(*bench.drafts(7), token="gone")
         until_ended(bench)
@@ -120,18 +121,18 @@ class TestFinding:
         self, bench: Bench, tmp_path: Path
     ) -> None:
         name = bench.create(bench.draft(), token="ours")
-        other = Bench(bench.url, bench.way, tmp_path / "other")
+        other = Bench(bench.service, bench.way, tmp_path / "other")
         other.finish(other.create(other.draft(), token="theirs"))
-        bench.arm(download_500=3)
+        bench.service.arm(download_500=3)
         assert list(bench.lane.listed()) == [(name, "ours")]
 
     def test_nothing_is_sent_while_the_list_cannot_be_read(self, bench: Bench) -> None:
-        before = bench.jobs()
-        bench.arm(list_500=3)
+        before = bench.service.jobs()
+        bench.service.arm(list_500=3)
         with pytest.raises(Rejected) as caught:
             bench.create(bench.draft())
         assert caught.value.failure is FailureClass.TRANSIENT
-        assert bench.jobs() == before
+        assert bench.service.jobs() == before
 
 
 def until_ended(bench: Bench) -> None:
@@ -140,7 +141,7 @@ def until_ended(bench: Bench) -> None:
 
 
 def test_a_batch_in_which_everything_failed_ends_with_its_lines(bench: Bench) -> None:
-    bench.arm(job_failed=1)
+    bench.service.arm(job_failed=1)
     requests = bench.drafts(2)
     name = bench.create(*requests)
     assert bench.finish(name) is JobState.SUCCEEDED
@@ -240,10 +241,10 @@ def test_an_upload_that_takes_too_long_breaks_off_and_is_in_doubt(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload, "UPLOAD_LIMIT_S", -1.0)
-    before = bench.jobs()
+    before = bench.service.jobs()
     with pytest.raises(Unsure):
         bench.create(bench.draft(), token="slow")
-    assert bench.jobs() == before
+    assert bench.service.jobs() == before
     assert bench.lane.find("slow") == []
 
 

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 from tests.providers.serving import serving
-from tests.providers.test_contract import a_picture
 
+from imagewave.providers.gpu.access import ACCESS
 from imagewave.providers.gpu.image_server import (
     ImageServerCaller,
     ImageServerLane,
     Meter,
 )
 from imagewave.providers.gpu.lane import GpuLane
-from imagewave.providers.gpu.provider import ACCESS
 from imagewave.providers.interactive import working
 from imagewave.providers.protocol import Outcome, Rejected, Unavailable
 from imagewave.providers.registry import open_lane
 from imagewave.storage.catalog.prices import GPU_HOUR_VARIABLE, UnknownPrice
 from imagewave.storage.requests import FailureClass, Kind, Request, Status
 from imagewave.storage.store import Store
+from imagewave.testing.bench import a_picture
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from imagewave.storage.catalog import (
     replacement_of,
     require_alive,
 )
+from imagewave.storage.catalog.prices import estimate
 
 TODAY = date(2026, 11, 20)
 
@@ -267,3 +268,39 @@ def test_a_users_file_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(catalog.USER_FILE, "nowhere.toml")
     with pytest.raises(CatalogError, match=r"nowhere\.toml.*does not exist"):
         models()
+
+
+class TestByLane:
+    FILE = """
+    [[model]]
+    id = "gemini-3.1-flash-lite-image"
+    by_lane = { interactive = { shutdown = 2026-12-31, usd_per_image = { any = 7 } } }
+    """
+
+    @pytest.fixture(autouse=True)
+    def models_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "models.toml").write_text(self.FILE)
+        monkeypatch.setenv("IMAGEWAVE_MODELS", str(tmp_path / "models.toml"))
+
+    def test_an_end_may_be_that_of_one_lane(self) -> None:
+        lite = find_model("lite")
+        assert lite.alive(date(2027, 1, 15))
+        assert not lite.on("interactive").alive(date(2027, 1, 15))
+        assert lite.on("gemini-batch") is lite
+
+    def test_a_price_may_be_that_of_one_lane(self) -> None:
+        lite = find_model("lite")
+        assert estimate(lite, lane="interactive", prompt_chars=10) == 7
+        assert estimate(lite, lane="gemini-batch", prompt_chars=10) < 1
+
+    def test_what_cannot_differ_by_lane_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "wrong.toml"
+        file.write_text(
+            '[[model]]\nid = "gemini-3.1-flash-lite-image"\n'
+            'by_lane = { interactive = { name = "x" } }\n'
+        )
+        monkeypatch.setenv("IMAGEWAVE_MODELS", str(file))
+        with pytest.raises(CatalogError, match="lane 'interactive': there is no key 'name'"):
+            models()

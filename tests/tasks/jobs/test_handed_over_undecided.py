@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.providers.test_contract import KEY, SETTINGS, WAYS, Bench
+from tests.providers.ways import SETTINGS, WAYS, Sandbox
 from tests.storage.builders import put
 
 from imagewave.providers.protocol import Unsure
@@ -17,6 +17,7 @@ from imagewave.storage.requests import Kind
 from imagewave.storage.store import Store
 from imagewave.storage.waves.handover import Handover, hand_over
 from imagewave.tasks.jobs.handed_over import survey
+from imagewave.testing import Bench
 
 pytestmark = pytest.mark.heavy
 
@@ -24,23 +25,23 @@ pytestmark = pytest.mark.heavy
 def test_a_wave_is_sent_on_once_its_job_s_fate_can_be_told(tmp_path: Path) -> None:
     settings = {**SETTINGS, "running_s": 1.0}
     with EmbeddedSandbox(tmp_path / "sandbox", settings=settings) as sandbox:
-        bench = Bench(sandbox.url, WAYS["anthropic-batch"], tmp_path / "store")
+        bench = Bench(Sandbox(sandbox.url), WAYS["anthropic-batch"], tmp_path / "store")
         store = Store.open(str(bench.folder))
         row = {"wave": "spring", "revision": "0a1b", "file": "f", "spec": "{}", "realm": "sandbox"}
         put(store, "waves", "run-1", row)
         hand_over(store, Handover(wave="spring", wave_file="/waves/spring.toml"))
         token = _claimed_by_the_dead(store, bench)
-        bench.arm(create_dropped=1)
+        bench.service.arm(create_dropped=1)
         with pytest.raises(Unsure):
             bench.create(bench.draft(), token=token)
 
-        found = survey(store, lambda name: bench.way.make(bench.url, KEY, bench.folder))
+        found = survey(store, lambda name: bench.open())
         assert (found.due, found.waiting) == ((), ("spring",))
 
         deadline = time.monotonic() + 30
         while not found.due and time.monotonic() < deadline:
             time.sleep(0.1)
-            found = survey(store, lambda name: bench.way.make(bench.url, KEY, bench.folder))
+            found = survey(store, lambda name: bench.open())
         (due,) = found.due
         assert "of unknown fate" in due.reasons[0]
 

@@ -18,12 +18,12 @@ from urllib.parse import quote, urlencode
 
 from imagewave import clock
 from imagewave.errors import ImagewaveError
+from imagewave.providers.anthropic.access import ACCESS
 from imagewave.providers.anthropic.faults import (
     BASE_URL,
     VERSION,
     read_fault,
 )
-from imagewave.providers.anthropic.provider import ACCESS
 from imagewave.providers.anthropic.upload import Upload, put_marks
 from imagewave.providers.anthropic.wire import mark_in, mark_of, read_line, request_line
 from imagewave.providers.http.faults import Fault

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from imagewave.providers.anthropic.provider import ACCESS
+from imagewave.providers.anthropic.access import ACCESS
 from imagewave.providers.http.faults import Fault, seconds_told
 
 BASE_URL = "https://api.anthropic.com"

@@ -2,17 +2,11 @@
 
 from importlib.util import find_spec
 
+from imagewave.providers.anthropic.access import ACCESS
 from imagewave.providers.caller import Caller
 from imagewave.providers.protocol import Lane
-from imagewave.providers.provider import Access, Environ, Provider
+from imagewave.providers.provider import Environ, Provider
 from imagewave.storage.store import Store
-
-ACCESS = Access(
-    service="Claude",
-    keys=("ANTHROPIC_API_KEY",),
-    address="ANTHROPIC_BASE_URL",
-    keys_from="https://platform.claude.com/settings/keys",
-)
 
 
 def _batch(store: Store, environ: Environ) -> Lane:

@@ -19,8 +19,8 @@ from google.genai.types import (
     UploadFileConfig,
 )
 
+from imagewave.providers.gemini.access import ACCESS
 from imagewave.providers.gemini.faults import read_fault
-from imagewave.providers.gemini.provider import ACCESS
 from imagewave.providers.gemini.wire import read_line, request_line
 from imagewave.providers.http.rest import TIMEOUT_S, Api, Rest
 from imagewave.providers.http.sessions import KeyedSession

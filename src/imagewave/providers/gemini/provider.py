@@ -1,16 +1,10 @@
 """Google's Gemini API, as it is registered."""
 
 from imagewave.providers.caller import Caller
+from imagewave.providers.gemini.access import ACCESS
 from imagewave.providers.protocol import Lane
-from imagewave.providers.provider import Access, Environ, Provider
+from imagewave.providers.provider import Environ, Provider
 from imagewave.storage.store import Store
-
-ACCESS = Access(
-    service="Gemini",
-    keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    address="GOOGLE_GEMINI_BASE_URL",
-    keys_from="https://aistudio.google.com/apikey",
-)
 
 
 def _batch(store: Store, environ: Environ) -> Lane:

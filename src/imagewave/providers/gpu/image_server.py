@@ -23,7 +23,7 @@ from requests import RequestException, Response
 
 from imagewave.providers.caller import ErrorAnswer, body_of, check_key, is_answer
 from imagewave.providers.failures import of_http
-from imagewave.providers.gpu.provider import ACCESS
+from imagewave.providers.gpu.access import ACCESS
 from imagewave.providers.http.sessions import KeyedSession
 from imagewave.providers.interactive.lane import InteractiveLane
 from imagewave.providers.openai.wire import EDITS, GENERATIONS, read_line

@@ -1,14 +1,9 @@
 """Your GPUs, as they are registered: renderings of ours, or an image server at an address."""
 
+from imagewave.providers.gpu.access import ACCESS
 from imagewave.providers.protocol import Lane
-from imagewave.providers.provider import Access, Environ, Provider
+from imagewave.providers.provider import Environ, Provider
 from imagewave.storage.store import Store
-
-ACCESS = Access(
-    service="image server's",
-    keys=("IMAGEWAVE_GPU_API_KEY",),
-    address="IMAGEWAVE_GPU_BASE_URL",
-)
 
 
 def _gpu(store: Store, environ: Environ) -> Lane:

@@ -92,6 +92,20 @@ class Rest:
 
         return self.patiently(ask, may_pass)
 
+    def post(self, path: str, body: bytes) -> dict[str, Any]:
+        """The JSON object that answers a POST of this JSON, made once; {} for no object.
+
+        Raises what `patiently` and `asked_once` know how to take: call it within one of them.
+        """
+        headers = {"Content-Type": "application/json"}
+        response = self._session.post(
+            f"{self.root}/{path}", data=body, headers=headers, timeout=TIMEOUT_S
+        )
+        if not response.ok:
+            raise self._error(response)
+        answer = response.json()
+        return answer if isinstance(answer, dict) else {}
+
     def lines(
         self,
         path: str,
@@ -157,7 +171,7 @@ class Rest:
         """
         try:
             yield
-        except self._api.status_error as error:
+        except (ApiError, self._api.status_error) as error:
             fault = self._fault_of(error)
             if fault.is_clean_no:
                 raise self._rejected(fault) from None
@@ -198,10 +212,12 @@ class Rest:
         response = self._session.get(url, timeout=TIMEOUT_S, **options)
         if response.status_code not in fine:
             with response:
-                raise ApiError(
-                    self._api.read_fault(response.status_code, _json(response), response.headers)
-                )
+                raise self._error(response)
         return response
+
+    def _error(self, response: Response) -> ApiError:
+        body = _json(response)
+        return ApiError(self._api.read_fault(response.status_code, body, response.headers))
 
     def _may_pass(self, error: Exception, may_pass: Callable[[Fault], bool] | None) -> bool | float:
         if isinstance(error, ApiError | self._api.status_error):

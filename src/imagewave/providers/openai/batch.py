@@ -9,8 +9,8 @@ import openai
 
 from imagewave.providers.http.rest import TIMEOUT_S, Api, Rest
 from imagewave.providers.http.sessions import KeyedSession
+from imagewave.providers.openai.access import ACCESS
 from imagewave.providers.openai.faults import read_fault
-from imagewave.providers.openai.provider import ACCESS
 from imagewave.providers.openai.wire import endpoint_of, read_line, request_line
 from imagewave.providers.protocol import (
     JobState,

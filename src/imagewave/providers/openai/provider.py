@@ -1,16 +1,10 @@
 """OpenAI's API, as it is registered."""
 
 from imagewave.providers.caller import Caller
+from imagewave.providers.openai.access import ACCESS
 from imagewave.providers.protocol import Lane
-from imagewave.providers.provider import Access, Environ, Provider
+from imagewave.providers.provider import Environ, Provider
 from imagewave.storage.store import Store
-
-ACCESS = Access(
-    service="OpenAI",
-    keys=("OPENAI_API_KEY",),
-    address="OPENAI_BASE_URL",
-    keys_from="https://platform.openai.com/api-keys",
-)
 
 
 def _batch(store: Store, environ: Environ) -> Lane:

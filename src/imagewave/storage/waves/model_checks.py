@@ -150,9 +150,14 @@ class ModelCheck:
     ) -> catalog.Model | None:
         """The model, if it lives, is of that kind and is reached by one of the lanes (None: the
         wave's)."""
+        # What judges or writes has a lane of its own where another provider draws.
+        allowed = self._every_lane if kind == "text" else set(lanes or self._lanes)
         try:
             model = catalog.find_model(name)
-            warning = catalog.require_alive(model, self._today)
+            reaching = [model.on(lane) for lane in model.lanes if lane in allowed]
+            # One lane on which it lives is enough.
+            best = max(reaching, key=lambda on: on.shutdown or date.max, default=model)
+            warning = catalog.require_alive(best, self._today)
         except (catalog.UnknownModel, catalog.RetiredModel) as error:
             self.faults.append(Fault(path=path, message=error.message, fix=error.fix))
             return None
@@ -161,9 +166,7 @@ class ModelCheck:
         if model.kind != kind:
             self._refuse(path, f"{model.id!r} is a model for {model.kind}s, not {kind}s.", kind)
             return None
-        # What judges or writes has a lane of its own where another provider draws.
-        allowed = self._every_lane if kind == "text" else set(lanes or self._lanes)
-        if not allowed & set(model.lanes):
+        if not reaching:
             tried = " or ".join(sorted(allowed))
             self._refuse(path, f"{model.id!r} cannot be reached by {tried}.", kind)
             return None

@@ -1,0 +1,1 @@
+"""Easel, an imaginary service that draws, as a provider of imagewave."""

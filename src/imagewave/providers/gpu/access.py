@@ -1,0 +1,9 @@
+"""How an image server of yours is reached."""
+
+from imagewave.providers.provider import Access
+
+ACCESS = Access(
+    service="image server's",
+    keys=("IMAGEWAVE_GPU_API_KEY",),
+    address="IMAGEWAVE_GPU_BASE_URL",
+)
