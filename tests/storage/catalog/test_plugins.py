@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagewave.storage import catalog
-from imagewave.storage.catalog import CatalogError, find_model, lanes, plugins
+from imagewave.storage.catalog import CatalogError, find_model, lanes, limits, plugins
 from imagewave.storage.catalog.lanes import LaneKind, lane_kinds
 
 MODEL = """
@@ -23,7 +23,13 @@ Install = Callable[[str], None]
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Installs a distribution whose catalog is this text."""
-    caches = (plugins.catalogs, catalog._catalog, catalog._names, lanes._kinds)
+    caches = (
+        plugins.catalogs,
+        catalog._catalog,
+        catalog._names,
+        lanes._kinds,
+        limits._limits,
+    )
 
     def install(text: str) -> None:
         package = tmp_path / "their_provider"
@@ -67,6 +73,38 @@ def test_what_is_wrong_with_it_is_said(install: Install, text: str, said: str) -
         catalog.models()
 
 
+LIMITS = """
+[[quota]]
+lane = "their-lane"
+what = "jobs at once"
+tiers = { "tier 1" = 3 }
+reference = "https://their.example/limits"
+grade = "official"
+date = 2026-11-20
+[[time]]
+lane = "their-lane"
+limit_s = 3600
+reference = "https://their.example/limits"
+grade = "official"
+date = 2026-11-20
+"""
+
+
+def test_their_limits_hold_for_their_lanes(install: Install) -> None:
+    install('[lane]\ntheir-lane = "batch"\n' + MODEL + LIMITS)
+    (quota,) = limits.quotas_of(find_model("their-model"), "their-lane")
+    assert quota.tiers == {"tier 1": 3}
+    took = limits.time_of("their-lane")
+    assert took is not None
+    assert took.limit_s == 3600
+
+
+def test_a_limit_without_a_source_is_wrong(install: Install) -> None:
+    install('[[time]]\nlane = "their-lane"\n')
+    with pytest.raises(CatalogError, match="of theirs: a limit is wrong: 'reference'"):
+        limits.time_of("their-lane")
+
+
 def test_a_kind_of_lane_that_there_is_not_is_named(install: Install) -> None:
     install('[lane]\ntheir-lane = "queue"\n')
     with pytest.raises(CatalogError, match="cannot be of the kind 'queue'"):
@@ -77,5 +115,5 @@ def test_a_models_file_brings_no_lanes(tmp_path: Path, monkeypatch: pytest.Monke
     file = tmp_path / "models.toml"
     file.write_text('[lane]\nmine = "batch"\n')
     monkeypatch.setenv("IMAGEWAVE_MODELS", str(file))
-    with pytest.raises(CatalogError, match="brings no lanes"):
+    with pytest.raises(CatalogError, match="brings no table 'lane'"):
         catalog.models()

@@ -74,17 +74,18 @@ def _parse(path: str) -> _Row:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CatalogError(f"The models file {path!r} cannot be read: {error}.") from error
-    if "lane" in document:
-        raise CatalogError(
-            f"{path}: a models file brings no lanes.",
-            "Remove [lane]; a provider's distribution brings its lanes (docs/providers.md).",
-        )
+    for name in ("lane", "quota", "time"):
+        if name in document:
+            raise CatalogError(
+                f"{path}: a models file brings no table {name!r}.",
+                "Remove it; a provider's distribution brings lanes and their limits.",
+            )
     return document
 
 
 def _check_tables(document: _Row, path: str) -> None:
     for name in document:
-        if name not in (*_TABLES, "model"):
+        if name not in (*_TABLES, "model", "quota", "time"):
             raise CatalogError(
                 f"{path}: there is no table {name!r}.",
                 _nearest(name, ("model", "source")),

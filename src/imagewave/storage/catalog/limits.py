@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import Any
 
-from imagewave.storage.catalog import Model, Source
+from imagewave.storage.catalog import CatalogError, Model, Source
+from imagewave.storage.catalog.plugins import catalogs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,20 +69,32 @@ def time_of(lane: str) -> LaneTime | None:
 @cache
 def _limits() -> _Limits:
     text = resources.files(__package__).joinpath("limits.toml").read_text("utf-8")
-    rows = tomllib.loads(text)
-    quotas = []
-    for row in rows["quota"]:
-        source = _source(row, "quota")
-        quotas.append(Quota(**{**row, "models": tuple(row.get("models", ()))}, source=source))
-    times = {}
-    for row in rows["time"]:
-        typical = row.pop("typical", None)
-        if typical:
-            row |= {"typical_s": typical.pop("seconds"), "typical": _source(typical, "typical")}
-        times[row["lane"]] = LaneTime(source=_source(row, "time"), **row)
+    quotas: list[Quota] = []
+    times: dict[str, LaneTime] = {}
+    for place, document in ({"limits.toml": tomllib.loads(text)} | catalogs()).items():
+        try:
+            quotas += map(_quota, document.get("quota", ()))
+            times |= {row["lane"]: _time(row) for row in document.get("time", ())}
+        except (TypeError, KeyError) as error:
+            raise CatalogError(f"{place}: a limit is wrong: {error}.") from error
     return _Limits(tuple(quotas), times)
 
 
-def _source(row: dict[str, object], facts: str) -> Source:
-    """Takes the row's source out of it."""
-    return Source(facts=facts, **{key: row.pop(key) for key in ("reference", "grade", "date")})  # type: ignore[arg-type]
+def _quota(row: Mapping[str, Any]) -> Quota:
+    source, facts = _source(row, "quota")
+    return Quota(**{**facts, "models": tuple(facts.get("models", ()))}, source=source)
+
+
+def _time(row: Mapping[str, Any]) -> LaneTime:
+    source, facts = _source(row, "time")
+    if told := facts.pop("typical", None):
+        facts["typical"], typical = _source(told, "typical")
+        facts["typical_s"] = typical["seconds"]
+    return LaneTime(source=source, **facts)
+
+
+def _source(row: Mapping[str, Any], facts: str) -> tuple[Source, dict[str, Any]]:
+    """The row's source, and the rest of the row."""
+    rest = dict(row)
+    named = {key: rest.pop(key) for key in ("reference", "grade", "date")}
+    return Source(facts=facts, **named), rest
