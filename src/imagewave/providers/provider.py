@@ -7,11 +7,15 @@ imported by the functions that need them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from imagewave.errors import ImagewaveError
-from imagewave.providers.caller import Caller
 from imagewave.providers.protocol import Lane
 from imagewave.storage.store import Store
+
+# It brings an HTTP client along.
+if TYPE_CHECKING:
+    from imagewave.providers.caller import Caller
 
 Environ = Mapping[str, str]
 
@@ -71,7 +75,7 @@ class Provider:
     access: Access | None = None
     yours: bool = False
     lanes: Mapping[str, Callable[[Store, Environ], Lane]] = field(default_factory=dict)
-    caller: Callable[[str, str | None], Caller] | None = None
+    caller: "Callable[[str, str | None], Caller] | None" = None
     list_models: Callable[[Environ], list[str]] | None = None
 
     def is_set_up(self, environ: Environ) -> bool:

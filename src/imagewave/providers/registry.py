@@ -4,13 +4,17 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from imagewave.errors import ImagewaveError
-from imagewave.providers.caller import Caller
 from imagewave.providers.protocol import Lane
 from imagewave.providers.provider import Environ, Provider
 from imagewave.storage.catalog.lanes import lane_kinds
 from imagewave.storage.store import Store
+
+# It brings an HTTP client along.
+if TYPE_CHECKING:
+    from imagewave.providers.caller import Caller
 
 GROUP = "imagewave.providers"
 
@@ -36,7 +40,7 @@ def with_keys() -> Mapping[str, Provider]:
     return {name: each for name, each in providers().items() if each.access and not each.yours}
 
 
-def callers(environ: Environ) -> dict[str, Caller]:
+def callers(environ: Environ) -> "dict[str, Caller]":
     """What single calls are made with, for each provider whose key is in the environment."""
     return {
         name: each.caller(*each.access.require(environ))

@@ -267,6 +267,15 @@ def test_no_key_at_all_is_named(store: Store) -> None:
         InteractiveLane.from_environment(store, {})
 
 
+def test_where_every_key_is_refused_all_of_them_are_named(url: str, store: Store) -> None:
+    both: dict[str, Caller] = {
+        "google": GeminiCaller("bad", url),
+        "openai": OpenAICaller("bad", f"{url}/v1"),
+    }
+    with pytest.raises(Rejected, match=r"Check GEMINI_API_KEY.* Check OPENAI_API_KEY"):
+        InteractiveLane(store, both).check_access()
+
+
 def test_a_refused_key_stops_only_who_needs_it(url: str, store: Store) -> None:
     both: dict[str, Caller] = {
         "google": GeminiCaller("key", url),

@@ -1,12 +1,16 @@
 """Anthropic's Claude API, as it is registered. Batches need the extra `anthropic`."""
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from imagewave.providers.anthropic.access import ACCESS
-from imagewave.providers.caller import Caller
 from imagewave.providers.protocol import Lane
 from imagewave.providers.provider import Environ, Provider
 from imagewave.storage.store import Store
+
+# It brings an HTTP client along.
+if TYPE_CHECKING:
+    from imagewave.providers.caller import Caller
 
 
 def _batch(store: Store, environ: Environ) -> Lane:
@@ -15,7 +19,7 @@ def _batch(store: Store, environ: Environ) -> Lane:
     return AnthropicBatchLane(store, *ACCESS.require(environ))
 
 
-def _caller(key: str, base_url: str | None) -> Caller:
+def _caller(key: str, base_url: str | None) -> "Caller":
     from imagewave.providers.anthropic.caller import AnthropicCaller
 
     return AnthropicCaller(key, base_url)

@@ -1,10 +1,15 @@
 """Google's Gemini API, as it is registered."""
 
-from imagewave.providers.caller import Caller
+from typing import TYPE_CHECKING
+
 from imagewave.providers.gemini.access import ACCESS
 from imagewave.providers.protocol import Lane
 from imagewave.providers.provider import Environ, Provider
 from imagewave.storage.store import Store
+
+# It brings an HTTP client along.
+if TYPE_CHECKING:
+    from imagewave.providers.caller import Caller
 
 
 def _batch(store: Store, environ: Environ) -> Lane:
@@ -13,7 +18,7 @@ def _batch(store: Store, environ: Environ) -> Lane:
     return GeminiBatchLane(*ACCESS.require(environ))
 
 
-def _caller(key: str, base_url: str | None) -> Caller:
+def _caller(key: str, base_url: str | None) -> "Caller":
     from imagewave.providers.gemini.caller import GeminiCaller
 
     return GeminiCaller(key, base_url)

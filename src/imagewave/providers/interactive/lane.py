@@ -12,7 +12,7 @@ can; `poll` says so, and `close` ends the work without losing any.
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -110,7 +110,7 @@ class InteractiveLane:
             except RequestException as error:
                 raise Unavailable(f"No answer from {provider}: {type(error).__name__}.") from None
         if self._refused.keys() >= self._callers.keys():
-            raise next(iter(self._refused.values()))
+            raise _all_refused(self._refused.values())
 
     def prepare(
         self,
@@ -282,3 +282,10 @@ class InteractiveLane:
                 "Those calls count as unanswered, at their estimated cost; `imagewave rerun` makes"
                 " them again.",
             )
+
+
+def _all_refused(refusals: Collection[Rejected]) -> Rejected:
+    """The refusals of all keys as one: nobody knows yet which of them is needed."""
+    messages = dict.fromkeys(refusal.message for refusal in refusals)
+    fixes = dict.fromkeys(refusal.fix for refusal in refusals)
+    return Rejected(" ".join(messages), " ".join(fixes), next(iter(refusals)).failure)

@@ -26,8 +26,8 @@ class Config:
     """
 
     seed: int = 0
-    pending_s: float = 0.3
-    running_s: float = 0.7
+    pending_s: float = 0.1
+    running_s: float = 0.4
     per_line_s: float = 0.0
     expire_s: float = 48 * 3600
     file_ttl_s: float = 48 * 3600
