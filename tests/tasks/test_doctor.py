@@ -246,11 +246,18 @@ def test_own_models_that_no_wave_can_use_are_told(tmp_path: Path) -> None:
         'lanes = ["interactive"]\nreplacement = "nowhere"\n'
         '[[model]]\nid = "sound"\nprovider = "google"\nkind = "image"\n'
         'lanes = ["interactive"]\nusd_per_image = { any = 0.01 }\n'
+        '[[model]]\nid = "strange"\nprovider = "acme"\nkind = "image"\n'
+        'lanes = ["interactive"]\nusd_per_image = { any = 0.01 }\n'
     )
     with environment(IMAGEWAVE_MODELS=str(own)):
         (finding,) = found(tmp_path, {}, "models.toml")
     assert finding.state is State.WARN
-    for problem in ("mine names lanes that there are not: gpo", "prices of 'dear'", "'nowhere'"):
+    for problem in (
+        "mine names lanes that there are not: gpo",
+        "prices of 'dear'",
+        "'nowhere'",
+        "strange names a provider that there is not: acme",
+    ):
         assert problem in finding.said
     assert "sound" not in finding.said
 

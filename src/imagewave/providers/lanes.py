@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from imagewave.errors import ImagewaveError
 from imagewave.providers.protocol import Attended, Lane
 from imagewave.providers.realm import realm_of
-from imagewave.providers.registry import open_lane, providers
+from imagewave.providers.registry import find_provider, open_lane, providers
 from imagewave.storage.catalog import Model, find_model
 from imagewave.storage.catalog.lanes import is_batch, lane_kinds
 from imagewave.storage.realms import Realm
@@ -118,5 +118,9 @@ def lanes_of(wave: Wave) -> list[str]:
 
 
 def providers_of(wave: Wave) -> set[str]:
-    """The providers whose keys the wave needs."""
-    return {find_model(name).provider for name in models_of(wave)}
+    """The providers whose keys the wave needs.
+
+    Raises:
+        ImagewaveError: one is not installed.
+    """
+    return {find_provider(find_model(name).provider).name for name in models_of(wave)}

@@ -35,6 +35,22 @@ def providers() -> Mapping[str, Provider]:
     return found
 
 
+def find_provider(name: str) -> Provider:
+    """The provider of this name.
+
+    Raises:
+        ImagewaveError: none that is installed has it.
+    """
+    if name not in providers():
+        installed = [known for known, each in providers().items() if each.access]
+        raise ImagewaveError(
+            f"There is no provider {name!r}.",
+            f"Installed are {', '.join(installed)}: correct `provider` in the model's row, or"
+            " install the distribution that brings it.",
+        )
+    return providers()[name]
+
+
 def with_keys() -> Mapping[str, Provider]:
     """Those of the providers that need a key."""
     return {name: each for name, each in providers().items() if each.access and not each.yours}

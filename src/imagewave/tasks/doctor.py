@@ -357,6 +357,8 @@ def _problems(model: Model, today: date) -> Iterator[str]:
     if model.alive(today):
         if not model.lanes:
             yield f"{model.id} has no lanes, so no wave can use it"
+        if model.provider not in providers():
+            yield f"{model.id} names a provider that there is not: {model.provider}"
         if strange := [lane for lane in model.lanes if lane not in lane_kinds()]:
             yield f"{model.id} names lanes that there are not: {', '.join(strange)}"
         for lane in model.lanes:
