@@ -27,7 +27,7 @@ from imagewave.storage.waves.briefs import Brief, slug
 from imagewave.storage.waves.checks import brief_faults, validation_fault
 from imagewave.storage.waves.model_checks import ModelCheck
 from imagewave.storage.waves.wave import Budget, Draft, Final, Judge, Screen, Wait, Wave
-from imagewave.tasks.deliver import deliver
+from imagewave.tasks.delivery.deliver import deliver
 from imagewave.tasks.drafting.draft import seed
 from imagewave.tasks.jobs.plain import PlainHands
 from imagewave.tasks.jobs.settling import settle

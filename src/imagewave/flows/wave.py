@@ -24,8 +24,8 @@ from imagewave.storage.store import Store
 from imagewave.storage.waves.editions import choose, current
 from imagewave.storage.waves.handover import Handover, absolute, hand_over, take_back
 from imagewave.storage.waves.wave_file import load_wave
-from imagewave.tasks import deliver as delivering
 from imagewave.tasks import select as selecting
+from imagewave.tasks.delivery import deliver as delivering
 from imagewave.tasks.drafting import expand as expanding
 from imagewave.tasks.drafting.draft import Prompts, draft_asks
 from imagewave.tasks.drafting.fallback import fallback_asks

@@ -11,13 +11,17 @@ class Unwritable(Exception):
     """A format cannot hold the picture; the message says why, in words for a report."""
 
 
-def encode(image: Image.Image, format: ImageFormat, *, quality: int) -> bytes:
+def encode(
+    image: Image.Image, format: ImageFormat, *, quality: int, **settings: int | str | bytes
+) -> bytes:
     """The picture as a file of that format; `quality`, 1 to 100, says nothing to a PNG.
+
+    settings: what else Pillow takes for the format, such as `icc_profile`.
 
     Raises:
         Unwritable: the format cannot hold it, as WebP cannot what is wider than 16,383 pixels.
     """
-    options = {} if format is ImageFormat.PNG else {"quality": quality}
+    options = settings if format is ImageFormat.PNG else {"quality": quality, **settings}
     out = io.BytesIO()
     try:
         image.save(out, format.upper(), **options)

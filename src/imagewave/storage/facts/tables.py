@@ -63,6 +63,10 @@ COLUMNS: dict[str, dict[str, str]] = {
             "wave text, revision text, brief text, asset text, image text, request_id text, "
             "draft_image text, format text, width int, height int, bytes long"
         ),
+        "variants": (
+            "wave text, revision text, brief text, variant text, asset text, image text, "
+            "recipe text, format text, width int, height int, bytes long, sha256 text, colour text"
+        ),
         "steps": (
             "wave text, revision text, brief text, round int, drafts int, reason text, want int, "
             "accepted int, tried int, cap int, rate double, rate_low double, rate_high double, "
@@ -96,6 +100,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "judgements": ("wave", "revision", "request_id", "judge_request_id"),
     "decisions": ("wave", "revision", "brief", "request_id", "tier", "round"),
     "assets": ("wave", "revision", "asset"),
+    "variants": ("wave", "revision", "asset", "variant"),
     "steps": ("wave", "revision", "brief", "round"),
     "imports": ("wave", "brief", "request_id"),
     "sweeps": ("image",),

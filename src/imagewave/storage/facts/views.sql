@@ -149,6 +149,14 @@ SELECT * FROM raw_assets SEMI JOIN waves USING (wave, revision)
 QUALIFY row_number() OVER (PARTITION BY wave, asset ORDER BY recorded_at DESC) = 1;
 COMMENT ON VIEW assets IS 'The delivered files: path, format, size, and the draft each one comes from.';
 
+-- Those of the pictures that are delivered now, as they were last made.
+CREATE VIEW variants AS
+SELECT * FROM raw_variants SEMI JOIN assets USING (wave, revision, asset, image)
+QUALIFY row_number() OVER (
+    PARTITION BY wave, asset, format, width ORDER BY recorded_at DESC, variant
+) = 1;
+COMMENT ON VIEW variants IS 'The files for the web of each asset, one row per width and format: path, size, recipe, SHA-256 of the bytes, mean colour.';
+
 CREATE VIEW findings AS
 SELECT * FROM every_findings;
 COMMENT ON VIEW findings IS 'What was odd but not fatal: missing, duplicate or unknown keys, jobs that were late, results that were not delivered or were found later, second jobs.';

@@ -20,6 +20,7 @@ from pydantic import (
 
 from imagewave.storage.jobs.folder import MISSING_HOURS
 from imagewave.storage.requests import Kind, digest, lora_parts
+from imagewave.storage.waves import variant_names
 from imagewave.storage.waves.briefs import Brief, folders
 
 MAX_PIXELS = 2_000_000_000
@@ -29,6 +30,9 @@ Usd = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pause = Annotated[float, Field(gt=0, le=86_400)]
 Steps = Annotated[StrictInt, Field(ge=1, le=1000)]
+Width = Annotated[StrictInt, Field(ge=16, le=16_383)]
+"""Pixels; WebP holds no more."""
+VariantFormat = Literal["avif", "webp", "jpeg"]
 Guidance = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -221,10 +225,17 @@ class Final(_Table):
 
 
 class Deliver(_Table):
-    """[deliver]: the format of the delivered files; `keep` leaves the provider's bytes alone."""
+    """[deliver]: the format of the delivered files; `keep` leaves the provider's bytes alone.
+
+    `widths`, in pixels, asks for variants for the web beside each of them, in each of `formats`,
+    and `names` is what they are called. `quality` says nothing to variants.
+    """
 
     format: Literal["keep", "jpeg", "png", "webp"] = "keep"
     quality: StrictInt = Field(default=90, ge=1, le=100)
+    widths: tuple[Width, ...] = Field(default=(), max_length=32)
+    formats: Annotated[tuple[VariantFormat, ...], Field(min_length=1)] = ("avif", "webp", "jpeg")
+    names: Annotated[str, AfterValidator(variant_names.checked)] = variant_names.DEFAULT
 
 
 class Wave(BaseModel):
@@ -286,6 +297,9 @@ class Wave(BaseModel):
                 "final": {"fallback_model"},
             },
         )
+        if not self.deliver.widths:  # then nothing is made of them, and waves of old stay the same
+            for key in ("widths", "formats", "names"):
+                del content["deliver"][key]
         return digest(content)[:8]
 
     def fallback_model(self, kind: Kind) -> str:

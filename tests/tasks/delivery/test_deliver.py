@@ -21,7 +21,7 @@ from imagewave.storage.rounds.rounds import Ask
 from imagewave.storage.store import Store
 from imagewave.storage.waves.wave import Deliver
 from imagewave.tasks.collecting.collect import metrics_row
-from imagewave.tasks.deliver import deliver
+from imagewave.tasks.delivery.deliver import deliver
 from imagewave.tasks.screening.metrics import measure
 from imagewave.tasks.select import Decision
 

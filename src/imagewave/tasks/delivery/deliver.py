@@ -17,6 +17,7 @@ from imagewave.storage.rounds.reruns import assets_part
 from imagewave.storage.rounds.rounds import Ask
 from imagewave.storage.store import Store
 from imagewave.storage.waves.wave import Deliver, Wave
+from imagewave.tasks.delivery.variants import Source, make_variants
 from imagewave.tasks.select import Decision
 
 _AT_ONCE = 500
@@ -36,7 +37,8 @@ def deliver(
     """Delivers the accepted finals to `assets/<wave>/<folder>/`; returns the asset rows.
 
     A final that cannot be brought into the format that is asked for is delivered as it came, and a
-    finding says so. `asks` are the requests behind the finals, by (brief, request id). With
+    finding says so. Its variants for the web, where the wave asks for any, are made from it as it
+    came. `asks` are the requests behind the finals, by (brief, request id). With
     `carry = "accept"` a final is its own draft. `rerun` is the number of the last rerun that these
     finals include.
     """
@@ -73,6 +75,12 @@ def deliver(
         for start in range(0, len(accepted), _AT_ONCE):
             store.write_many(files(accepted[start : start + _AT_ONCE]))
     part = assets_part(wave.name, wave.revision, rerun)
+    if wave.deliver.widths:
+        sources = [
+            Source(asset=row, rank=final.rank, format=known[final.image]["format"])
+            for row, final in zip(rows, accepted, strict=True)
+        ]
+        make_variants(store, wave, sources, part)
     if findings:
         facts.append(store, "findings", part, findings)
     facts.append(store, "assets", part, rows)
