@@ -8,6 +8,7 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from imagewave.tasks.select import Decision
 
 SIZE = (240, 160)
 FOLDER = "assets/spring/tulips"
+IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
 WANTED = {"widths": [60, 120, 480]}
 
 
@@ -66,7 +68,9 @@ def spring(want: int = 1, **wanted: Any) -> Wave:
     )
 
 
-def delivered(store: Store, of: Wave, *pictures: bytes, rerun: int = 0) -> None:
+def delivered(
+    store: Store, of: Wave, *pictures: bytes, rerun: int = 0, imported: bool = False
+) -> None:
     """Delivers these pictures as the finals of the wave's only brief."""
     tell_of(store, of)
     finals, asks = [], {}
@@ -77,6 +81,8 @@ def delivered(store: Store, of: Wave, *pictures: bytes, rerun: int = 0) -> None:
         found = measure(data, max_pixels=64_000_000)
         facts.append(store, "metrics", kept.sha256, [metrics_row(kept.sha256, found)])
         request = Request(kind=Kind.FINAL, model=DRAFT.model, prompt=f"tulips {rank}")
+        if imported:
+            request = Request(kind=Kind.DRAFT, model="midjourney", prompt="", imported=kept.sha256)
         asks["tulips", request.id] = Ask(
             brief="tulips", prompt_id="p", request=request, estimate_usd=Decimal(0)
         )
@@ -160,6 +166,36 @@ def test_a_variant_is_seen_as_its_picture_is(store: Store, data: bytes) -> None:
         small = view(data).resize((row["width"], row["height"]), Image.Resampling.LANCZOS)
         off = np.abs(np.asarray(small).astype(int) - np.asarray(view(file)))
         assert off.mean() < 4, row["variant"]
+
+
+def marks(file: bytes) -> dict[str, str | None]:
+    """What the file's XMP says, by the property's name."""
+    with Image.open(io.BytesIO(file)) as opened:
+        packet = opened.info.get("xmp")
+    if packet is None:
+        return {}
+    about = ElementTree.fromstring(packet).find(".//{*}Description")
+    assert about is not None
+    return {each.tag: each.text for each in about}
+
+
+def test_a_variant_says_that_a_model_made_it_and_which(store: Store) -> None:
+    delivered(store, spring(), saved(scene()))
+    for row in variants(store):
+        assert marks(store.read(row["variant"])) == {
+            f"{IPTC}DigitalSourceType": row["source_type"],
+            f"{IPTC}AISystemUsed": DRAFT.model,
+            "{http://ns.adobe.com/xap/1.0/mm/}OriginalDocumentID": f"sha256:{row['image']}",
+        }
+        assert row["source_type"].endswith("/digitalsourcetype/trainedAlgorithmicMedia")
+
+
+def test_a_picture_from_elsewhere_is_not_said_to_be_a_model_s(store: Store) -> None:
+    delivered(store, spring(), saved(scene()), imported=True)
+    assert len(variants(store)) == 9
+    for row in variants(store):
+        assert marks(store.read(row["variant"])) == {}
+        assert row["source_type"] == ""
 
 
 def test_a_rerun_makes_only_what_is_missing(store: Store) -> None:

@@ -65,7 +65,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         ),
         "variants": (
             "wave text, revision text, brief text, variant text, asset text, image text, "
-            "recipe text, format text, width int, height int, bytes long, sha256 text, colour text"
+            "recipe text, format text, width int, height int, bytes long, sha256 text, "
+            "colour text, source_type text"
         ),
         "steps": (
             "wave text, revision text, brief text, round int, drafts int, reason text, want int, "

@@ -155,7 +155,7 @@ SELECT * FROM raw_variants SEMI JOIN assets USING (wave, revision, asset, image)
 QUALIFY row_number() OVER (
     PARTITION BY wave, asset, format, width ORDER BY recorded_at DESC, variant
 ) = 1;
-COMMENT ON VIEW variants IS 'The files for the web of each asset, one row per width and format: path, size, recipe, SHA-256 of the bytes, mean colour.';
+COMMENT ON VIEW variants IS 'The files for the web of each asset, one row per width and format: path, size, recipe, SHA-256 of the bytes, mean colour, and the mark it carries (IPTC digital source type), if any.';
 
 CREATE VIEW findings AS
 SELECT * FROM every_findings;

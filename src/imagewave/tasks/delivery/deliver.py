@@ -77,8 +77,14 @@ def deliver(
     part = assets_part(wave.name, wave.revision, rerun)
     if wave.deliver.widths:
         sources = [
-            Source(asset=row, rank=final.rank, format=known[final.image]["format"])
+            Source(
+                asset=row,
+                rank=final.rank,
+                format=known[final.image]["format"],
+                model="" if request.imported else request.model,
+            )
             for row, final in zip(rows, accepted, strict=True)
+            for request in [asks[final.brief, final.request_id].request]
         ]
         make_variants(store, wave, sources, part)
     if findings:

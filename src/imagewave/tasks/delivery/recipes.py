@@ -35,17 +35,24 @@ _LIBRARIES: Final = {ImageFormat.AVIF: "avif", ImageFormat.WEBP: "webp", ImageFo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One variant of a picture: its format, and its width and height in pixels."""
+    """One variant of a picture: its format, its width and height in pixels, and its XMP packet,
+    b"" for none."""
 
     format: ImageFormat
     width: int
     height: int
+    xmp: bytes = b""
 
     @property
     def digest(self) -> str:
         """The digest of all that decides on the bytes, but for the source."""
         return digest(
-            {"width": self.width, "height": self.height, "encoder": _encoder(self.format)}
+            {
+                "width": self.width,
+                "height": self.height,
+                "xmp": self.xmp.decode(),
+                "encoder": _encoder(self.format),
+            }
         )
 
     def address(self, image: str) -> str:
@@ -53,7 +60,7 @@ class Recipe:
         return digest({"image": image, "recipe": self.digest})[:_DIGITS]
 
 
-def recipes(wanted: Deliver, width: int, height: int) -> Iterator[Recipe]:
+def recipes(wanted: Deliver, width: int, height: int, xmp: bytes) -> Iterator[Recipe]:
     """The variants of a picture of that size; what is wider than the picture becomes its own width.
 
     Narrow ones come first; those of one width stand together.
@@ -64,6 +71,7 @@ def recipes(wanted: Deliver, width: int, height: int) -> Iterator[Recipe]:
                 format=ImageFormat(format),
                 width=each,
                 height=max(1, round(height * each / width)),
+                xmp=xmp,
             )
 
 
@@ -74,7 +82,7 @@ def resized(picture: Image.Image, width: int, height: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def made(picture: Image.Image, format: ImageFormat) -> bytes:
+def made(picture: Image.Image, recipe: Recipe) -> bytes:
     """The file of a picture in sRGB, RGB or RGBA, that `resized` gave.
 
     JPEG has no transparency: it shows what a white page would.
@@ -82,11 +90,13 @@ def made(picture: Image.Image, format: ImageFormat) -> bytes:
     Raises:
         Unwritable: the format cannot hold it.
     """
-    if format is ImageFormat.JPEG:
+    if recipe.format is ImageFormat.JPEG:
         picture = on_white(picture)
-    settings = dict(_SETTINGS[format])
+    settings: dict[str, int | str | bytes] = {**_SETTINGS[recipe.format]}
     quality = int(settings.pop("quality"))
-    return encode(picture, format, quality=quality, icc_profile=srgb_profile(), **settings)
+    if recipe.xmp:
+        settings["xmp"] = recipe.xmp
+    return encode(picture, recipe.format, quality=quality, icc_profile=srgb_profile(), **settings)
 
 
 def mean_colour(picture: Image.Image) -> str:

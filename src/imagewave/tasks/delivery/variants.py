@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from PIL import Image
 
+from imagewave.pictures.marks import AI_MADE, ai_made_xmp
 from imagewave.pictures.view import Undecodable, view
 from imagewave.pictures.write import Unwritable
 from imagewave.storage.facts import facts
@@ -33,11 +34,15 @@ _BRIEFS: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A delivered picture: its asset's row, its rank in its brief, its stored file's format."""
+    """A delivered picture: its asset's row, its rank in its brief, its stored file's format.
+
+    model: what made it; "" where nobody knows, as of pictures that were imported.
+    """
 
     asset: Row
     rank: int
     format: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +102,9 @@ def _variants(store: Store, wave: Wave, source: Source, known: Mapping[str, Row]
     image, width, height = str(asset["image"]), asset["width"], asset["height"]
     if not (width and height):
         return _Made(source=source, rows=(), fault="its size is not known: it was not readable")
+    xmp = ai_made_xmp(source.model, image) if source.model else b""
     wanted = {
-        _path(wave, source, recipe): recipe for recipe in recipes(wave.deliver, width, height)
+        _path(wave, source, recipe): recipe for recipe in recipes(wave.deliver, width, height, xmp)
     }
     missing = {path: recipe for path, recipe in wanted.items() if path not in known}
     new: dict[str, Row] = {}
@@ -127,6 +133,7 @@ def _variants(store: Store, wave: Wave, source: Source, known: Mapping[str, Row]
             **{name: asset[name] for name in ("wave", "revision", "brief", "asset", "image")},
             "variant": path,
             "recipe": recipe.digest,
+            "source_type": AI_MADE if recipe.xmp else "",
             "format": recipe.format.value,
             **_measured(new.get(path) or known[path]),
         }
@@ -142,7 +149,7 @@ def _encoded(
     for size, some in groupby(missing.items(), lambda each: (each[1].width, each[1].height)):
         small = resized(picture, *size)
         for path, recipe in some:
-            yield path, recipe, made(small, recipe.format)
+            yield path, recipe, made(small, recipe)
 
 
 def _measured(row: Row) -> dict[str, object]:
