@@ -18,7 +18,7 @@ from tests.simulation.scheduler import World
 
 from imagewave import clock
 from imagewave.flows import run as running
-from imagewave.providers import failures, registry
+from imagewave.providers import failures, lanes, registry
 from imagewave.providers.interactive import lane as interactive
 from imagewave.providers.interactive import throttle, working
 from imagewave.providers.protocol import Lane
@@ -92,6 +92,7 @@ def living_in(world: World, provider: Provider, calls: CallService) -> Iterator[
             (failures, "uniform", world.random.uniform),
             (intake, "ThreadPoolExecutor", AtOnce),
             (registry, "open_lane", open_lane),
+            (lanes, "open_lane", open_lane),
             (interactive, "threading", threads),
             (working, "threading", threads),
             (working, "_AT_WORK", set()),
