@@ -8,7 +8,10 @@ SOURCES := pyproject.toml setup.py $(shell find src -name "*.c")
 GPU := .venv-gpu
 GPU_STAMP := $(GPU)/installed
 
-.PHONY: help run test test-fast test-long test-gpu check lint types format chaos simulate bench audit clean
+DIST := .venv-dist
+
+.PHONY: help run test test-fast test-long test-gpu check lint types format chaos simulate bench audit \
+	constraints dist licences sbom clean
 
 help:
 	@echo "make run      run examples/spring-covers.toml on the embedded sandbox"
@@ -21,6 +24,10 @@ help:
 	@echo "make simulate simulated runs of the protocol for SECONDS=600 from SEED (now: by the clock)"
 	@echo "make bench    the benchmarks (long)"
 	@echo "make audit    known vulnerabilities of the dependencies (asks PyPI's advisory service)"
+	@echo "make constraints write constraints.txt: the versions that CI tests with"
+	@echo "make dist     build the distributions, and install the wheel with all extras into .venv-dist"
+	@echo "make licences compare the licences of all in .venv-dist with those that we take"
+	@echo "make sbom     list all in .venv-dist, as CycloneDX, in dist/sbom.cdx.json"
 	@echo "make clean    remove .venv, .venv-gpu and caches, but no data"
 
 $(STAMP): $(SOURCES)
@@ -87,5 +94,22 @@ audit: $(STAMP)
 	$(BIN)/python -m pip freeze --exclude-editable > .venv/audited.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement .venv/audited.txt
 
+constraints: $(STAMP)
+	$(BIN)/python tools/constraints.py
+
+dist: $(STAMP)
+	rm -rf dist $(DIST)
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls dist/*.whl)[all]"
+
+licences:
+	$(DIST)/bin/python tools/licences.py
+
+sbom: $(STAMP)
+	$(BIN)/python -m pip install --quiet cyclonedx-bom
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/sbom.cdx.json $(DIST)/bin/python
+
 clean:
-	rm -rf .venv $(GPU) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv $(GPU) $(DIST) dist .pytest_cache .ruff_cache .mypy_cache
