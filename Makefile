@@ -3,12 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Installed again whenever the dependencies or the C source change.
 STAMP := .venv/installed
-SOURCES := pyproject.toml setup.py $(shell find src -name "*.c")
+SOURCES := pyproject.toml constraints.txt setup.py $(shell find src -name "*.c")
 # Rendering has libraries of its own, which nobody else need wait for.
 GPU := .venv-gpu
 GPU_STAMP := $(GPU)/installed
 
+# As somebody installs it who has only the wheel.
 DIST := .venv-dist
+DIST_STAMP := $(DIST)/installed
 
 .PHONY: help run test test-fast test-long test-gpu check lint types format chaos simulate bench audit \
 	constraints dist licences sbom clean
@@ -33,7 +35,7 @@ help:
 $(STAMP): $(SOURCES)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[fast]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fast]' --group dev
 	@touch $(STAMP)
 
 run: $(STAMP)
@@ -51,7 +53,8 @@ test-long: $(STAMP)
 $(GPU_STAMP): $(SOURCES)
 	$(PYTHON) -m venv $(GPU)
 	$(GPU)/bin/python -m pip install --quiet --upgrade pip
-	$(GPU)/bin/python -m pip install --quiet --editable '.[fast,gpu]' --group dev
+	$(GPU)/bin/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[fast,gpu]' --group dev
 	@touch $(GPU_STAMP)
 
 test-gpu: $(GPU_STAMP)
@@ -97,16 +100,19 @@ audit: $(STAMP)
 constraints: $(STAMP)
 	$(BIN)/python tools/constraints.py
 
-dist: $(STAMP)
+dist: $(DIST_STAMP)
+
+$(DIST_STAMP): $(STAMP) $(SOURCES) $(shell find src -name "*.py")
 	rm -rf dist $(DIST)
 	$(BIN)/python -m build --outdir dist .
 	$(PYTHON) -m venv $(DIST)
 	$(DIST)/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls dist/*.whl)[all]"
+	@touch $(DIST_STAMP)
 
-licences:
+licences: $(DIST_STAMP)
 	$(DIST)/bin/python tools/licences.py
 
-sbom: $(STAMP)
+sbom: $(DIST_STAMP)
 	$(BIN)/python -m pip install --quiet cyclonedx-bom
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/sbom.cdx.json $(DIST)/bin/python

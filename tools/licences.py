@@ -9,7 +9,7 @@ where a package has none of these licences or says none.
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distribution
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -30,7 +30,10 @@ EXCEPTIONS = {
 
 
 def needed(name: str, extras: frozenset[str] = frozenset()) -> dict[str, Distribution]:
-    """Every distribution that this one needs, by its plain name, as far as they are installed."""
+    """Every distribution that this one needs, by its plain name.
+
+    Raises PackageNotFoundError where one is not installed: what it is like is not known.
+    """
     found: dict[str, Distribution] = {}
     asked: set[tuple[str, frozenset[str]]] = set()
 
@@ -38,10 +41,7 @@ def needed(name: str, extras: frozenset[str] = frozenset()) -> dict[str, Distrib
         if (name, extras) in asked:
             return
         asked.add((name, extras))
-        try:
-            found[name] = distribution(name)
-        except PackageNotFoundError:  # of an extra that is not installed, or another platform's
-            return
+        found[name] = distribution(name)
         for text in found[name].requires or ():
             requirement = Requirement(text)
             marker = requirement.marker
