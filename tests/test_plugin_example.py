@@ -1,6 +1,7 @@
 """examples/plugin: a provider in a distribution of its own, installed and held to the contract."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,13 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packages with the example, as pip installs it."""
-    folder = tmp_path_factory.mktemp("plugin") / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-    subprocess.run([*pip, str(PLUGIN)], check=True)
-    return folder
+    folder = tmp_path_factory.mktemp("plugin")
+    # Building leaves files behind, which are not to lie in the checkout.
+    source, site = folder / "source", folder / "site"
+    shutil.copytree(PLUGIN, source)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
+    subprocess.run([*pip, str(source)], check=True)
+    return site
 
 
 def test_it_passes_its_own_tests_where_it_is_installed(site: Path) -> None:

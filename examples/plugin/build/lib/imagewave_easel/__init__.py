@@ -1,1 +1,0 @@
-"""Easel, an imaginary service that draws, as a provider of imagewave."""
