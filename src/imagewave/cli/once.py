@@ -45,10 +45,10 @@ def once(
       imagewave once "the word OPEN in neon" --model "gpt image" --quality medium --max-usd 0.10
     """
     from imagewave.cli.run import provider
-    from imagewave.cli.terminal.display import paid_by
     from imagewave.flows.once import once as make
     from imagewave.flows.once import once_wave, require_budget
     from imagewave.providers.lanes import providers_of
+    from imagewave.tasks.reporting import standing
 
     wave = once_wave(
         prompt,
@@ -65,7 +65,7 @@ def once(
     providers = providers_of(wave)
     with store_unless_refused(store, providers) as opened:
         require_budget(opened, wave)
-        before = paid_by(opened, wave.name)
+        before = standing.paid(opened, wave.name)
         with provider(opened, providers):
             paths, missing = make(
                 opened, wave, lambda done, total: printing.count(f"{done} of {total}")
@@ -74,7 +74,7 @@ def once(
         say(opened.url_of(path))
     for reason, times in missing.items():
         tell(f"{times} of {n} did not come: {reason}.")
-    spent = paid_by(opened, wave.name).usd - before.usd
+    spent = standing.paid(opened, wave.name).usd - before.usd
     note = money_note(opened.realm)
     each = f", ${spent / len(paths):.4f} each" if paths and spent else ""
     say(f"{counted(len(paths), 'picture')} by {wave.draft.model}: ${spent:.4f}{each}{note}.")

@@ -9,12 +9,12 @@ import typer
 from imagewave.cli.run import conclude, make
 from imagewave.cli.terminal import printing
 from imagewave.cli.terminal.advice import command
-from imagewave.cli.terminal.display import paid_by
 from imagewave.cli.terminal.options import StoreOption
 from imagewave.cli.terminal.shortfall import in_words
 from imagewave.errors import ImagewaveError
 from imagewave.storage.facts.analytics import query
 from imagewave.storage.store import Store
+from imagewave.tasks.reporting import standing
 from imagewave.tasks.stores import store_to_go_on
 from imagewave.words import redacted
 
@@ -95,7 +95,7 @@ def rerun(
             "estimate_with_judging_and_finals_usd": costs.all,
             "dry_run": dry_run,
         }
-        before = paid_by(opened, loaded.name)
+        before = standing.paid(opened, loaded.name)
         # One that was killed goes on, though it has made again all that it picked.
         if not picked and not under_way(opened, loaded, where):
             printing.say(f"Nothing to make again: no failed request of {loaded.name} is picked.")

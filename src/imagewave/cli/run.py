@@ -14,12 +14,13 @@ import typer
 
 from imagewave.cli.terminal import printing
 from imagewave.cli.terminal.advice import command
-from imagewave.cli.terminal.display import Paid, ProgressDisplay, paid_by, print_summary, summary
+from imagewave.cli.terminal.display import ProgressDisplay, print_summary, summary
 from imagewave.cli.terminal.options import StoreOption
 from imagewave.providers.environment import realm_here
 from imagewave.storage.facts.analytics import query
 from imagewave.storage.realms import money_note
 from imagewave.storage.store import Store
+from imagewave.tasks.reporting import standing
 from imagewave.tasks.stores import store_to_fill
 from imagewave.words import counted, legible
 
@@ -90,8 +91,8 @@ def _run(wave: str, store: str | None, *, wait: bool, edition: str, as_json: boo
             f"Going on with {loaded.name}, which was begun and is not finished. For {now}, run"
             f" this again when it is, or add --edition {now}."
         )
-    before = paid_by(opened, loaded.name)
-    if not is_done(opened, loaded.name, loaded.revision) or _owed(opened, loaded.name):
+    before = standing.paid(opened, loaded.name)
+    if not standing.is_done(opened, loaded) or standing.owed(opened, loaded.name):
         make(wave, opened, loaded, wait=wait)
     conclude(opened, loaded, before, as_json=as_json)
 
@@ -109,16 +110,21 @@ def make(wave: str, store: Store, loaded: "Wave", *, wait: bool, rerun: str | No
 
 
 def conclude(
-    store: Store, wave: "Wave", before: Paid, *, as_json: bool, more: dict[str, Any] | None = None
+    store: Store,
+    wave: "Wave",
+    before: standing.Paid,
+    *,
+    as_json: bool,
+    more: dict[str, Any] | None = None,
 ) -> None:
     """Says what came of the wave so far, and ends the command where nothing was delivered.
 
     `before` is what it had paid for before this very run; `more` goes into the JSON object.
     """
     found = summary(store, wave.name, before=before)
-    done = is_done(store, wave.name, wave.revision)
+    done = standing.is_done(store, wave)
     nothing = done and not found["funnel"]["final"]
-    owed = _owed(store, wave.name) if done else []
+    owed = standing.owed(store, wave.name) if done else []
     if as_json:
         state = "nothing delivered" if nothing else "delivered" if done else "waits"
         status = NOTHING_DELIVERED if nothing else 0
@@ -144,23 +150,6 @@ def _what_next(store: Store, wave: "Wave", done: bool, owed: list[str]) -> Itera
     for job in owed:
         again = f" with --edition {wave.edition}" if wave.edition else ""
         yield f"Job {job} was given up, but may be billed: run this again{again} later."
-
-
-def is_done(store: Store, wave: str, revision: str) -> bool:
-    """Whether this very wave was delivered before: then there is nothing to decide."""
-    rows = query(store, "SELECT revision FROM waves WHERE wave = ?", [wave])
-    if rows != [{"revision": revision}]:
-        return False
-    from imagewave.storage.rounds.reruns import is_delivered
-
-    return is_delivered(store, wave, revision)
-
-
-def _owed(store: Store, wave: str) -> list[str]:
-    """The wave's jobs that nobody waits for, and that the provider may still finish and bill."""
-    from imagewave.storage.money.ledger import Ledger
-
-    return [hold.job_id for hold in Ledger(store).open_holds() if hold.wave == wave]
 
 
 @contextmanager

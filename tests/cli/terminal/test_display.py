@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from tests.storage.builders import DRAFT_MODEL, WAVE, job, put, result, small_wave, usd
 
-from imagewave.cli.terminal.display import Paid, paid_by, print_summary, summary
+from imagewave.cli.terminal.display import print_summary, summary
 from imagewave.storage.store import Store
+from imagewave.tasks.reporting.standing import Paid, paid
 
 
 @pytest.fixture
@@ -19,11 +20,11 @@ def store(tmp_path: Path) -> Store:
 def test_what_is_with_the_provider_is_no_fact_already(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paid = paid_by(store, WAVE)
-    print_summary(store, summary(store, WAVE, before=paid))
+    now = paid(store, WAVE)
+    print_summary(store, summary(store, WAVE, before=now))
     before = capsys.readouterr().out
     put(store, "jobs", "open", *job("j9", "draft", "gemini-3-pro-image", 3, None))
-    print_summary(store, summary(store, WAVE, before=paid))
+    print_summary(store, summary(store, WAVE, before=now))
     after = capsys.readouterr().out
 
     assert "This run cost $0" in before
@@ -33,14 +34,14 @@ def test_what_is_with_the_provider_is_no_fact_already(
 
 
 def test_what_other_waves_cost_is_not_this_ones(store: Store) -> None:
-    assert paid_by(store, WAVE).usd > usd("0.01")
-    assert paid_by(store, "another") == Paid(0, usd("0"))
+    assert paid(store, WAVE).usd > usd("0.01")
+    assert paid(store, "another") == Paid(answers=0, usd=usd("0"))
 
 
 def test_what_was_asked_and_not_billed_is_no_fact_already(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = paid_by(store, WAVE)
+    before = paid(store, WAVE)
     failed = {"status": "failed", "reason": "HTTP_404"}
     put(store, "results", "more", result("t8", "j8", "draft", DRAFT_MODEL, "0", **failed))
 
@@ -55,7 +56,7 @@ def test_what_was_asked_and_not_billed_is_no_fact_already(
 def test_calls_that_may_have_been_paid_twice_are_told(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = paid_by(store, WAVE)
+    before = paid(store, WAVE)
     lost = {"status": "missing", "reason": "CALL_UNANSWERED"}
     put(store, "results", "more", result("t8", "j8", "draft", DRAFT_MODEL, "0.03", **lost))
 

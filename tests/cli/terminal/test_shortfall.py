@@ -7,11 +7,12 @@ import pytest
 from tests.storage.builders import REVISION, WAVE, put, request_id, small_wave, usd
 
 from imagewave.cli.status import status
-from imagewave.cli.terminal.display import paid_by, print_summary, summary
+from imagewave.cli.terminal.display import print_summary, summary
 from imagewave.storage.facts import facts
 from imagewave.storage.realms import NO_REAL_MONEY, Realm
 from imagewave.storage.rounds.reruns import assets_part
 from imagewave.storage.store import Store
+from imagewave.tasks.reporting.standing import paid
 
 pytestmark = pytest.mark.heavy
 
@@ -56,7 +57,7 @@ def test_a_delivered_wave_says_which_briefs_are_short(
 ) -> None:
     _deliver(store)
 
-    print_summary(store, summary(store, WAVE, before=paid_by(store, WAVE)))
+    print_summary(store, summary(store, WAVE, before=paid(store, WAVE)))
 
     said = capsys.readouterr().out
     assert "short: quay 0 of 2 — last reason: final refused: IMAGE_SAFETY\n" in said
@@ -100,7 +101,7 @@ def test_the_advice_goes_by_what_happened(
         _ask(opened, "q1", "draft", status="failed", failure="invalid", reason="HTTP_404")
     _deliver(opened)
 
-    found = summary(opened, WAVE, before=paid_by(opened, WAVE))
+    found = summary(opened, WAVE, before=paid(opened, WAVE))
     print_summary(opened, found)
     assert found["funnel"]["final"] == 0
 
@@ -112,7 +113,7 @@ def test_the_advice_goes_by_what_happened(
 def test_a_wave_that_still_runs_lacks_nothing_yet(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_summary(store, summary(store, WAVE, before=paid_by(store, WAVE)))
+    print_summary(store, summary(store, WAVE, before=paid(store, WAVE)))
 
     assert "short:" not in capsys.readouterr().out
 
@@ -124,7 +125,7 @@ def test_only_the_first_ten_short_briefs_are_listed(
     brief = {"text": "A quay", "want": 1, "aspect_ratio": "1:1"}
     put(store, "briefs", "run-3", *(HERE | brief | {"brief": f"more-{n:02}"} for n in range(12)))
 
-    print_summary(store, summary(store, WAVE, before=paid_by(store, WAVE)))
+    print_summary(store, summary(store, WAVE, before=paid(store, WAVE)))
 
     said = capsys.readouterr().out
     assert said.count("short:") == 10
@@ -155,7 +156,7 @@ def test_the_advice_is_for_short_briefs_alone(
     _ask(store, "q3", "draft", status="refused", failure="refused", reason="SAFETY")
     _deliver(store)
 
-    print_summary(store, summary(store, WAVE, before=paid_by(store, WAVE)))
+    print_summary(store, summary(store, WAVE, before=paid(store, WAVE)))
 
     assert "--refused --store" in (said := capsys.readouterr().out)
     assert "(2 requests, about $0.0600, judging and finals extra)" in said
@@ -170,7 +171,7 @@ def test_sums_of_the_sandbox_say_that_no_money_is_real(
     _ask(store, "q3", "draft", status="refused", failure="refused", reason="SAFETY")
     _deliver(store)
 
-    print_summary(store, summary(store, WAVE, before=paid_by(store, WAVE)))
+    print_summary(store, summary(store, WAVE, before=paid(store, WAVE)))
     said = capsys.readouterr().out.splitlines()
     status(store=store.url)
     said += capsys.readouterr().out.splitlines()

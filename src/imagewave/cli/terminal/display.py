@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -14,11 +13,11 @@ from rich.progress import Progress as Bars
 from imagewave.cli.terminal import tables
 from imagewave.cli.terminal.advice import command
 from imagewave.cli.terminal.printing import say
-from imagewave.cli.terminal.shortfall import short_briefs, way_out
-from imagewave.providers.protocol import CALL_UNANSWERED
-from imagewave.storage.facts.analytics import query
+from imagewave.cli.terminal.shortfall import way_out
 from imagewave.storage.realms import money_note
 from imagewave.storage.store import Store
+from imagewave.tasks.reporting import standing
+from imagewave.tasks.reporting.standing import ShortBrief
 from imagewave.words import counted, legible
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 FUNNEL = ("requested", "generated", "passed_screens", "judged_ok", "accepted", "final")
 
 _MOST_SHORT = 10
-_NANO = Decimal("1e-9")
+_NOTHING = Decimal("0.000000000")
 
 
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -133,66 +132,36 @@ class _Screen:
                 os.write(self.fileno(), _SHOW_CURSOR)
 
 
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """What a wave's own requests were answered so far, and what the answers cost, in USD."""
-
-    answers: int
-    usd: Decimal
-
-
-def paid_by(store: Store, wave: str) -> Paid:
-    """What the wave has paid for so far; what other waves cost may come in meanwhile."""
-    (row,) = query(
-        store,
-        "SELECT count(*) AS answers, coalesce(sum(cost_usd), 0) AS usd FROM costs WHERE wave = ?",
-        [wave],
-    )
-    return Paid(row["answers"], Decimal(row["usd"]))
-
-
-def summary(store: Store, wave: str, *, before: Paid) -> dict[str, Any]:
+def summary(store: Store, wave: str, *, before: standing.Paid) -> dict[str, Any]:
     """What came of the wave so far, as docs/cli.md describes it.
 
     `before` is what it had paid for before this very run.
     """
-    sums = ", ".join(f"coalesce(sum({name}), 0)::BIGINT AS {name}" for name in ("want", *FUNNEL))
-    (totals,) = query(store, f"SELECT {sums} FROM funnel WHERE wave = ?", [wave])
-    bill = query(
-        store,
-        "SELECT kind, model, count(*) AS requests, sum(cost_usd) AS usd FROM costs WHERE wave = ?"
-        " GROUP BY kind, model ORDER BY min(recorded_at)",
-        [wave],
-    )
-    now = Paid(
-        answers=sum(row["requests"] for row in bill),
-        usd=sum((row["usd"] for row in bill), Decimal(0)),
-    )
-    (held,) = query(
-        store,
-        "SELECT count(*) AS jobs, coalesce(sum(requests), 0)::BIGINT AS requests,"
-        " coalesce(sum(held_usd), 0) AS usd FROM jobs"
-        " WHERE wave = ? AND event IN ('claimed', 'accepted')",
-        [wave],
-    )
-    (lost,) = query(
-        store,
-        "SELECT count(*) AS calls FROM attempts WHERE wave = ? AND reason = ?",
-        [wave, CALL_UNANSWERED],
-    )
-    each = (now.usd / totals["final"]).quantize(_NANO) if totals["final"] else None
+    funnel, bill = standing.funnel(store, wave), standing.bill(store, wave)
+    # Summed from the bill that is shown: what other waves cost may come in meanwhile.
+    answers, usd = sum(line.requests for line in bill), sum((line.usd for line in bill), _NOTHING)
+    jobs = standing.open_jobs(store, wave)
+    held = sum((job.held_usd for job in jobs), _NOTHING)
+    each = (usd / funnel.final).quantize(_NOTHING) if funnel.final else None
     return {
         "wave": wave,
         "realm": store.realm,
-        "wanted": totals.pop("want"),
-        "funnel": totals,
-        "bill": bill,
-        "usd": now.usd,
+        "wanted": funnel.want,
+        "funnel": {step: getattr(funnel, step) for step in FUNNEL},
+        "bill": [
+            {"kind": line.stage, "model": line.model, "requests": line.requests, "usd": line.usd}
+            for line in bill
+        ],
+        "usd": usd,
         "usd_per_accepted": each,
-        "this_run": {"answers": now.answers - before.answers, "usd": now.usd - before.usd},
-        "with_provider": held,
-        "unanswered_calls": lost["calls"],
-        "briefs_short": short_briefs(store, wave),
+        "this_run": {"answers": answers - before.answers, "usd": usd - before.usd},
+        "with_provider": {
+            "jobs": len(jobs),
+            "requests": sum(job.requests for job in jobs),
+            "usd": held,
+        },
+        "unanswered_calls": standing.unanswered_calls(store, wave),
+        "briefs_short": standing.short_briefs(store, wave),
         "assets": store.url_of(f"assets/{wave}"),
         "report": store.url_of(f"reports/{wave}.html"),
     }
@@ -248,9 +217,9 @@ def _on_this_run(found: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _print_short(store: Store, wave: str, short: list[dict[str, Any]]) -> None:
-    for row in short[:_MOST_SHORT]:
-        say(f"short: {row['brief']} {row['final']} of {row['want']} — last reason: {row['reason']}")
+def _print_short(store: Store, wave: str, short: Sequence[ShortBrief]) -> None:
+    for each in short[:_MOST_SHORT]:
+        say(f"short: {each.brief} {each.final} of {each.want} — last reason: {each.reason}")
     if len(short) > _MOST_SHORT:
         say(f"… and {len(short) - _MOST_SHORT} more: {command(store, f'status {wave} --json')}")
     if short:

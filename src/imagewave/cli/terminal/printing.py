@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import IO, Any, TextIO
 
@@ -175,7 +176,9 @@ def _end_line() -> None:
         _write(sys.stderr, "\n")
 
 
-def _as_json(value: object) -> str:
+def _as_json(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 

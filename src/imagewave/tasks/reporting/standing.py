@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagewave.providers.protocol import CALL_UNANSWERED
 from imagewave.storage.facts.analytics import query
 from imagewave.storage.money.ledger import Ledger
 from imagewave.storage.rounds.reruns import is_delivered
 from imagewave.storage.store import Store
-from imagewave.storage.waves.wave import Wave
+
+# It brings pydantic along, for which `status` need not wait.
+if TYPE_CHECKING:
+    from imagewave.storage.waves.wave import Wave
 
 _T = TypeVar("_T")
 
@@ -255,7 +258,7 @@ def owed(store: Store, wave: str) -> list[str]:
     return [hold.job_id for hold in Ledger(store).open_holds() if hold.wave == wave]
 
 
-def is_done(store: Store, wave: Wave) -> bool:
+def is_done(store: Store, wave: "Wave") -> bool:
     """Whether this very wave was delivered before: then there is nothing to decide."""
     rows = query(store, "SELECT revision FROM waves WHERE wave = ?", [wave.name])
     current = rows == [{"revision": wave.revision}]
