@@ -1,5 +1,6 @@
 """Catalogs that other distributions bring along."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
         info.joinpath("entry_points.txt").write_text("[imagewave.catalog]\nit = their_provider\n")
         monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(__import__("sys").modules, "their_provider", raising=False)
+        monkeypatch.delitem(sys.modules, "their_provider", raising=False)
         for each in caches:
             each.cache_clear()
 

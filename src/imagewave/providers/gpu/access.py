@@ -3,7 +3,7 @@
 from imagewave.providers.provider import Access
 
 ACCESS = Access(
-    service="image server's",
+    service="image server",
     keys=("IMAGEWAVE_GPU_API_KEY",),
     address="IMAGEWAVE_GPU_BASE_URL",
 )
